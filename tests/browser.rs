@@ -12,7 +12,7 @@ use crate::report::{Network, between, inputs, large, page};
 use crate::support::{declared, default_input, fixture, skipped};
 
 /// Whether a program is there; says so where it is not.
-fn has(program: &str, why: &str) -> bool {
+pub fn has(program: &str, why: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let has = found.is_ok_and(|status| status.success());
     if !has {
@@ -313,7 +313,7 @@ fn browsed_at(page: &str, fragment: &str, window: &str) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), console)
 }
 
-const NO_CHROMIUM: &str = "the page was not opened in a browser";
+pub const NO_CHROMIUM: &str = "the page was not opened in a browser";
 
 /// What the page says in its panel.
 fn panel(dom: &str) -> String {
@@ -473,7 +473,7 @@ fn related_elements_are_highlighted_and_not_covered_by_the_panel() {
 }
 
 /// Where pictures of the page are put, for people to look at.
-fn gallery() -> std::path::PathBuf {
+pub fn gallery() -> std::path::PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser");
     std::fs::create_dir_all(&directory).expect("a directory");
     directory
@@ -613,7 +613,7 @@ fn the_policy_of_the_page_keeps_other_scripts_out() {
 }
 
 /// A script of others, where `tests/run.sh` has put it.
-fn fetched(path: &str, why: &str) -> Option<String> {
+pub fn fetched(path: &str, why: &str) -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm").join(path);
     let text = std::fs::read_to_string(&path);
     if text.is_err() {

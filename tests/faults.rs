@@ -77,7 +77,7 @@ enum Story {
     Cleanup,
     /// Two ends are cut from each other, beside a pair that is cut already.
     Partition,
-    /// The path between two ends becomes slow.
+    /// The paths between one end and all others become slow.
     Slow,
     /// Two pairs that were cut, and one that was slow, are healed.
     Heal,
@@ -98,7 +98,7 @@ impl Story {
             Self::Stop | Self::StopCut => "stop",
             Self::Cleanup => "cleanup",
             Self::Partition => "partition aws gcp",
-            Self::Slow => "slow aws gcp --latency 5",
+            Self::Slow => "slow aws --latency 5 --tag a",
             Self::Heal => "heal",
         }
     }

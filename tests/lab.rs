@@ -37,6 +37,11 @@ impl Lab {
         lab
     }
 
+    /// Its socket address.
+    pub fn address(&self) -> &str {
+        &self.name
+    }
+
     /// A `lab` command that addresses this lab.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();

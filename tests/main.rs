@@ -8,9 +8,12 @@ mod accepted;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod acting;
 mod activation;
+mod boundaries;
 mod browser;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod cases;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod devtools;
 mod diff;
 mod edits;
 mod edits_changes;
@@ -37,6 +40,8 @@ mod house;
 mod init;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod lab_etcd;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod limits;
@@ -69,6 +74,7 @@ mod manager_random;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_report;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_scenario;
 mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
@@ -117,6 +123,10 @@ mod schema;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod schema_mac;
 mod seen;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod serve;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod serve_browser;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod shells;
 mod sizes;

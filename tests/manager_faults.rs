@@ -65,11 +65,11 @@ fn a_partition_separates_two_endpoints_until_it_is_healed() {
         assert_eq!(connected(&network), 3, "what is between them ends, and nothing else");
         let rules = cut(&network);
         for line in [
-            "table <one1> const { 10.0.0.0/16 127.0.1.11 }",
-            "no nat inet from <one1> to <other1>",
-            "no rdr inet from <other1> to <one1>",
-            "block drop quick inet from <one1> to <other1> label \"partition:aws:ibm\"",
-            "block drop quick inet from <other1> to <one1> label \"partition:aws:ibm\"",
+            "table <one1-aws> const { 10.0.0.0/16 127.0.1.11 }",
+            "no nat inet from <one1-aws> to <two1-ibm>",
+            "no rdr inet from <two1-ibm> to <one1-aws>",
+            "block drop quick inet from <one1-aws> to <two1-ibm> label \"partition:aws:ibm\"",
+            "block drop quick inet from <two1-ibm> to <one1-aws> label \"partition:aws:ibm\"",
         ] {
             assert!(rules.contains(line), "{line}: {rules}");
         }
@@ -231,14 +231,15 @@ fn invalid_arguments_are_refused_without_a_change() {
         ("slow x ibm --latency 5", there),
         ("partition awz ibm --print", there),
         ("partition aws aws", "both endpoints are aws"),
-        ("partition aws", "takes two endpoints"),
-        ("heal aws", "takes two endpoints"),
-        ("partition aws ibm etcd-1", "takes two endpoints"),
+        ("partition", "takes one or two endpoints"),
+        ("slow --latency 5", "takes one or two endpoints"),
+        ("partition aws ibm etcd-1", "takes one or two endpoints"),
+        ("heal x", there),
+        ("partition x", there),
         ("partition aws ../x", "'../x' is not the name of a provider or volume"),
-        ("partition aws ibm --for 0", "--for takes a number, not '0'"),
-        ("partition aws ibm --for 08", "--for takes a number, not '08'"),
-        ("partition aws ibm --for 10s", "--for takes a number, not '10s'"),
-        ("partition aws ibm --for", "--for takes a number, not ''"),
+        ("partition aws ibm --for", "not ''"),
+        ("partition aws ibm --tag A", "--tag takes lower-case letters"),
+        ("heal --for 5", "'heal' has no option '--for'"),
         ("partition aws ibm --loss 1", "'partition' has no option '--loss'"),
         ("slow aws ibm", "slow takes --latency, --loss or --bandwidth"),
         ("slow aws ibm --latency 10001", "from 0 to 10000"),
@@ -257,6 +258,105 @@ fn invalid_arguments_are_refused_without_a_change() {
     network.ok("start");
     network.fails("partition aws ibm", 3, "com.apple/100.early is asked before com.apple/249.nixvol-faults");
     network.ok("cleanup");
+}
+
+/// One endpoint against all others: everything declared, and nothing else.
+#[test]
+fn one_endpoint_is_separated_from_all_others() {
+    let network = Network::new(&small());
+    network.ok("start");
+    let up = network.mac.kernel();
+    for (from, to) in [("10.0.1.2", "10.3.1.2"), ("10.0.1.2", "10.0.1.3"), ("10.0.1.3", "10.3.1.2")] {
+        open(&network, from, to);
+    }
+    assert_eq!(network.ok("partition etcd-1"), format!("partition etcd-1, {FOREVER}\n"));
+    assert_eq!(connected(&network), 1, "what is between them ends, and nothing else");
+    let rules = cut(&network);
+    for line in [
+        "table <one1-etcd-1> const { 10.0.1.2 127.0.1.11 }",
+        "table <two1> const { 10.0.0.0/16 !10.0.1.2 !10.0.1.1 10.3.0.0/16 }",
+        "block drop quick inet from <two1> to <one1-etcd-1> label \"partition:etcd-1\"",
+    ] {
+        assert!(rules.contains(line), "{line}: {rules}");
+    }
+    let fault = &network.status().1["faults"][0];
+    assert_eq!(
+        (&fault["from"], &fault["to"], &fault["state"]),
+        (&json!("etcd-1"), &json!(null), &json!("in force"))
+    );
+    let tested = network.ok("test");
+    assert!(
+        tested.contains("in force: partition etcd-1, until") && tested.contains(", 0 failed"),
+        "{tested}"
+    );
+    network.ok("reconcile");
+    network.ok("slow aws --latency 5");
+    assert!(network.ok("status").contains("fault        slow aws: 5 ms, until"));
+    // A provider means its volumes too; a volume does not mean its provider.
+    assert_eq!(network.ok("heal ibm"), "there is nothing to heal of ibm\n");
+    assert_eq!(network.ok("heal aws ibm"), "there is nothing to heal between aws and ibm\n");
+    assert_eq!(network.ok("heal etcd-1"), format!("partition etcd-1: healed\n"));
+    network.ok("partition etcd-1 talos-4");
+    assert_eq!(network.ok("heal ibm aws"), "partition etcd-1 talos-4: healed\n");
+    assert_eq!(network.ok("heal aws"), "slow aws: 5 ms: healed\n");
+    network.mac.remove("state\t");
+    let counted = |kernel: &str| {
+        settled(kernel).into_iter().filter(|line| !line.starts_with("count\t")).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&network.mac.kernel()), counted(&up));
+    // There must be others.
+    let mut input = small();
+    input["providers"].as_object_mut().expect("providers").remove("ibm");
+    input["volumes"].as_object_mut().expect("volumes").remove("talos-4");
+    input["links"] = json!([]);
+    network.install(&input);
+    network.ok("start");
+    network.fails("partition aws", 2, "nothing else than aws is in this network");
+    network.ok("partition etcd-1");
+    network.ok("cleanup");
+}
+
+#[test]
+fn a_tag_limits_what_heal_ends() {
+    let network = Network::new(&slow());
+    network.ok("start");
+    let up = network.mac.kernel();
+    network.ok("partition aws ibm --tag s-1");
+    network.ok("slow aws ibm --latency 5 --tag s-2");
+    network.ok("partition etcd-1 talos-4");
+    assert_eq!(network.ok("heal --tag s-3"), "there is nothing to heal\n");
+    assert_eq!(network.ok("heal aws ibm --tag s-2"), "slow aws ibm: 5 ms: healed\n");
+    // Whoever makes it again has it.
+    network.ok("partition ibm aws --tag s-4");
+    assert_eq!(network.ok("heal --tag s-1"), "there is nothing to heal\n");
+    assert_eq!(network.ok("heal --tag s-4"), "partition ibm aws: healed\n");
+    assert_eq!(network.ok("heal"), "partition etcd-1 talos-4: healed\n");
+    assert_eq!(settled(&network.mac.kernel()), settled(&up));
+}
+
+/// The manager and the program read the same times.
+#[test]
+fn a_duration_is_read_like_in_the_lab() {
+    let mut network = Network::new(&small());
+    network.ok("start");
+    let texts = [
+        "30", "30s", "1m30s", "1h", "2h3m4s", "168h", "604800", "169h", "0", "0s", "08", "0m5s", "1m0s",
+        "5m5", "1s1m", "1m1m", "m5s", "10x", "1.5", "-5", "9999999s", "h", "1d", "1h-5s",
+    ];
+    for (at, text) in texts.into_iter().enumerate() {
+        network.under(SHELLS[at % SHELLS.len()], AWKS[0]);
+        let ran = network.run(&format!("partition aws ibm --for {text} --print"));
+        let known = nixvol_net::scenario::duration(text);
+        assert_eq!(ran.code, if known.is_some() { 0 } else { 2 }, "{text}: {known:?} {}", ran.err);
+        if known.is_none() {
+            let expected = format!("--for takes a time such as 30, 30s or 1m30s, up to a week, not '{text}'");
+            assert!(ran.err.contains(&expected), "{}", ran.err);
+        }
+    }
+    network.under(SHELLS[1], AWKS[0]);
+    network.ok("partition aws ibm --for 1h1m1s");
+    assert!(fs::read_to_string(network.state().join("faults")).expect("what is cut").contains("\t3661\t"));
+    network.ok("heal");
 }
 
 #[test]
@@ -353,13 +453,13 @@ fn a_slow_path_has_pipes_of_its_own() {
     assert_eq!(foreign(&network.mac.journal()), [""; 0]);
     let rules = cut(&network);
     for line in [
-        "dummynet out quick inet from <one1> to <other1> pipe 29999\nno dummynet out quick inet from <one1> to <other1>\n",
-        "dummynet out quick inet from <other1> to <one1> pipe 29998\nno dummynet out quick inet from <other1> to <one1>\n",
-        "dummynet in quick on ! lo0 inet from <other1> to <one1-here> pipe 29998\n",
+        "dummynet out quick inet from <one1-etcd-1> to <two1-talos-4> pipe 29999\nno dummynet out quick inet from <one1-etcd-1> to <two1-talos-4>\n",
+        "dummynet out quick inet from <two1-talos-4> to <one1-etcd-1> pipe 29998\nno dummynet out quick inet from <two1-talos-4> to <one1-etcd-1>\n",
+        "dummynet in quick on ! lo0 inet from <two1-talos-4> to <one1h-etcd-1> pipe 29998\n",
     ] {
         assert!(rules.contains(line), "{line}: {rules}");
     }
-    assert!(!rules.contains("block") && !rules.contains("<other1-here>"), "{rules}");
+    assert!(!rules.contains("block") && !rules.contains("<two1h"), "{rules}");
     assert!(
         network.mac.kernel().contains("pipe\t20000\t40\t")
             && network.mac.kernel().contains("pipe\t29999\t200\t")
@@ -463,7 +563,7 @@ fn explain_names_the_partition_of_a_capture() {
 fn the_rules_of_a_pair_can_be_printed() {
     let network = Network::new(&small());
     let printed = network.ok("partition etcd-1 aws --print");
-    assert!(printed.contains("table <other1> const { 10.0.0.0/16 !10.0.1.2 !10.0.1.1 }\n"), "{printed}");
+    assert!(printed.contains("table <two1-aws> const { 10.0.0.0/16 !10.0.1.2 !10.0.1.1 }\n"), "{printed}");
     network.ok("start");
     network.ok("partition aws ibm");
     let kernel = network.mac.kernel();

@@ -13,7 +13,6 @@ use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{self, Verdict};
 use nixvol_net::prove::outcome::{Outcome, Outcomes};
 use nixvol_net::prove::policy::AS_THEY_ARE;
-use nixvol_net::prove::rules::Lists;
 use nixvol_net::prove::{self, Refutation, World, prove};
 use serde_json::{Value, json};
 
@@ -690,10 +689,10 @@ fn functions_agree_with_the_evaluator_and_the_policy() {
         let ruleset = pf::parse(world.text(), &environment).expect("a ruleset");
         let mut machine = Machine::new(environment.interfaces);
         machine.load("", &ruleset);
-        let lists = Lists::of(&ruleset.rules);
-        let mut space = world.space(&lists);
+        let lists = &ruleset.rules;
+        let mut space = world.space(lists);
         let mut outcomes = Outcomes::default();
-        let rules = prove::rules::read(&mut space, &lists, machine.loaded(), &world, &mut outcomes);
+        let rules = prove::rules::read(&mut space, lists, machine.loaded(), &world, &mut outcomes);
         let policy = prove::policy::functions(&mut space, &plan, &world, &mut outcomes);
         assert_eq!(rules.outcome, policy.outcome, "equal functions are one");
         let interfaces: Vec<&str> =

@@ -91,7 +91,7 @@ fn has_etcd() -> bool {
 }
 
 /// The PATH with the program's directory first.
-fn with_program() -> std::ffi::OsString {
+pub fn with_program() -> std::ffi::OsString {
     let here = Path::new(program().get_program()).parent().expect("a directory").to_owned();
     let path = std::env::var_os("PATH").expect("a PATH");
     std::env::join_paths([here].into_iter().chain(std::env::split_paths(&path))).expect("a path")
@@ -345,7 +345,11 @@ fn its_pictures_are_drawn_by_the_program() {
         .filter_map(|rest| rest.split_once("](")?.1.split_once(')'))
         .map(|it| it.0)
         .collect();
-    assert_eq!(pictures, ["tests/snapshots/default/topology-drawn.snap.svg"]);
-    let shown = std::fs::read_to_string(root().join(pictures[0])).expect("a picture");
-    assert_eq!(shown, printed("nixvol-net graph --format svg"));
+    let [live, timeline, topology] = pictures.as_slice() else { panic!("{pictures:?}") };
+    let shown = |path: &str| std::fs::read_to_string(root().join(path)).expect("a picture");
+    assert_eq!(shown(topology), printed("nixvol-net graph --format svg"));
+    assert_eq!(shown(timeline), printed("nixvol-net lab timeline tests/lab/etcd-timeline.jsonl"));
+    // A photograph: `lab_etcd` takes one like it.
+    let live = std::fs::read(root().join(live)).expect("a picture");
+    assert!(live.starts_with(b"\x89PNG") && live.len() < 150_000, "{} bytes", live.len());
 }

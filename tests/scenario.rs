@@ -232,7 +232,10 @@ mod played {
         let lab = Lab::up("unknown", &[]);
         let output = lab.lab(&["scenario", &path]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(text(&output).contains("`azur`") && text(&output).contains("did you mean `azure`"));
+        assert!(
+            text(&output).contains("no provider or volume azur\n")
+                && text(&output).contains("did you mean `azure`")
+        );
         assert_eq!(lab.status()["faults"], serde_json::json!([]));
         let wrong = lab.lab(&["scenario", "/no/such/file"]);
         assert_eq!(wrong.status.code(), Some(2));

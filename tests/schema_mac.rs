@@ -15,11 +15,14 @@ use crate::seen::Seen;
 use crate::support::{has_lab, program, rendered, root, run};
 
 /// Commands that print one line for each input line, in a format that is not ours: no version, and no `--format`.
-const FOREIGN: [&str; 2] = ["lab replay", "pf eval"];
+const FOREIGN: [&str; 3] = ["lab replay", "pf eval", "serve"];
 
 /// Commands whose output is compared with their schemas in this file.
 const HERE: [&str; 7] =
     ["status", "manager status", "manager plan", "manager test", "lab test", "lab status", "lab scenario"];
+
+/// What has another form than `--format json`; `serve.rs` compares it.
+const SERVED: &str = "serve";
 
 /// The names of the schemas that must exist: commands of the program whose help has `--format json`, and commands of
 /// the manager whose help has `--json`.
@@ -68,7 +71,7 @@ fn every_json_output_has_a_versioned_schema_and_is_tested() {
     let told = String::from_utf8(told.stderr).expect("text");
     let (_, list) = told.split_once("hint: there is one of ").unwrap_or_else(|| panic!("{told}"));
     let known: BTreeSet<String> = list.trim_end().split(", ").map(str::to_owned).collect();
-    let foreign = FOREIGN.map(str::to_owned);
+    let foreign = [FOREIGN[0], FOREIGN[1], SERVED].map(str::to_owned);
     assert_eq!(known, with_json.into_iter().chain(foreign.clone()).collect(), "schemas of commands");
     let held = OUTPUTS.iter().map(|(name, _)| *name).chain(HERE).map(str::to_owned);
     assert_eq!(known, held.chain(foreign).collect(), "outputs that tests hold against their schemas");
@@ -184,7 +187,8 @@ fn lab_output_matches_its_schemas() {
          [[step]]\nat = 0\nslow = 'etcd-1'\nlatencyMs = 1\nloss = 0.5\nbandwidthKbit = 1000\n\
          [[step]]\nat = 0.2\nheal = []\n",
     );
-    let output = lab.lab(&["scenario", &scenario, "--format", "json"]);
+    let watch = ["--watch", "one=echo 1", "--watch", "none=false"];
+    let output = lab.lab(&[&["scenario", &scenario, "--format", "json"], &watch[..]].concat());
     assert!(output.status.success());
     for line in lines(&output.stdout) {
         seen.hold("lab scenario", &line, "a scenario");

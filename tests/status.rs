@@ -15,7 +15,7 @@ use crate::schema::validator_of;
 use crate::support::{cases, declared, program, run};
 
 /// A report that the manager collects now: its directory, and its files.
-fn collected(network: &Network, name: &str) -> (PathBuf, Capture) {
+pub fn collected(network: &Network, name: &str) -> (PathBuf, Capture) {
     let dir = network.mac.dir().join(name);
     network.ok(&format!("logs --collect {}", dir.display()));
     let files = std::fs::read_dir(&dir).expect("a capture").flatten();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use crate::support::{fixture, program, root, run};
@@ -201,7 +202,7 @@ fn what_takes_a_while_says_so_on_a_terminal_alone_and_is_erased() {
     let at = |name: &str| directory.path().join(name).display().to_string();
     // As another run does that writes beside it.
     let others = fs::File::open(directory.path()).expect("a directory");
-    others.lock().expect("a lock");
+    flock(&others, FlockOperation::LockExclusive).expect("a lock");
     let program_and = |rest: &str| {
         format!(
             "{} render --out {}/bundle {rest}",
@@ -219,7 +220,7 @@ fn what_takes_a_while_says_so_on_a_terminal_alone_and_is_erased() {
         .spawn();
     let piped = piped.expect("the program starts");
     std::thread::sleep(Duration::from_millis(2600));
-    others.unlock().expect("no lock");
+    flock(&others, FlockOperation::Unlock).expect("no lock");
     let ended = |child: Child| {
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success());
@@ -270,11 +271,11 @@ fn control_c_ends_what_waits_and_what_writes_and_leaves_nothing() {
     // As shells tell the end by SIGINT.
     let by_interrupt = Some(128 + 2);
     let others = fs::File::open(&place).expect("a directory");
-    others.lock().expect("a lock");
+    flock(&others, FlockOperation::LockExclusive).expect("a lock");
     let child = terminal(&line);
     std::thread::sleep(Duration::from_millis(1800));
     assert_eq!(interrupted(child).0, by_interrupt);
-    others.unlock().expect("no lock");
+    flock(&others, FlockOperation::Unlock).expect("no lock");
     assert_eq!(names(), 0);
     let mut caught = 0;
     for _ in 0..4 {

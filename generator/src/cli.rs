@@ -8,12 +8,16 @@ pub mod lab;
 pub mod papers;
 pub mod pf;
 pub mod run;
+pub mod serve;
+mod shared;
 pub mod snapshot;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
+
+pub use shared::{CheckFormat, DiffFormat, Format, GraphFormat, Source, StatusFormat};
 
 /// Declare a network of volumes; get a pf ruleset and a manager for macOS.
 ///
@@ -281,6 +285,29 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
         #[arg(long, value_enum, default_value_t)]
         format: StatusFormat,
     },
+    /// Play a scenario on this Mac: partitions and slow paths at set times. Its effects are undone when it ends or is
+    /// interrupted.
+    ///
+    /// The file is that of `lab scenario`: TOML, or the JSON that Nix evaluates; `nixvol-net help scenario` shows one.
+    /// The installed manager makes each fault, with a deadline, so that nothing stays if this program is killed. Before
+    /// the first step it is refused if the network is not up, if it does not have all named volumes and providers, or
+    /// if the scenario would take over or heal what is already partitioned or slow. It needs root.
+    #[command(after_help = "Examples:
+  sudo nixvol-net scenario scenario.toml
+  sudo nixvol-net scenario scenario.toml --input network.json --format json >timeline.jsonl
+
+Exit: 0 played to its end, 1 a step failed or it was interrupted, 2 refused, or a mistake in the file.")]
+    Scenario {
+        /// The declaration, whose `base` tells where the manager is.
+        #[command(flatten)]
+        source: Source,
+        /// The file; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The output format of the timeline; JSON is an object a line.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Write one HTML page: the picture, the flows, the rules and the declaration behind each, addresses.
     ///
     /// The page is self-contained: it needs no network and no server. It answers questions as `explain` does, works
@@ -312,6 +339,12 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
         #[command(subcommand)]
         command: lab::Lab,
     },
+    /// Show the running network in a browser, live: the report with counters, flows, faults and differences.
+    ///
+    /// On Linux it shows the lab, and can cut, slow and heal its paths; on a Mac, or with --from, it only shows. Prints the
+    /// address of the page. It listens on this machine only; the address holds a random token, and whoever has it can use
+    /// the page, so do not pass it on. `nixvol-net help serve` tells more.
+    Serve(serve::Serve),
     /// Run a program as a volume: sockets that it does not bind itself are bound to the volume's address.
     ///
     /// A small library is preloaded into the program and everything it starts (`nixvol-net help run`): sockets that connect, listen
@@ -329,73 +362,4 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Man(papers::Man),
     /// Print a page: about an error by its code, a command, or a topic such as `macos`.
     Help(papers::Help),
-}
-
-/// Where the declaration comes from.
-#[derive(Debug, Args)]
-pub struct Source {
-    /// The JSON that Nix evaluates; `-` is standard input [default: the embedded topology]
-    #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
-}
-
-/// The format of an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// The format of a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum StatusFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-    /// For Prometheus: OpenMetrics, as node_exporter's textfile collector takes it.
-    #[value(name = "openmetrics")]
-    OpenMetrics,
-}
-
-/// The format of problems.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum CheckFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-    /// For code hosts: SARIF 2.1.0.
-    Sarif,
-}
-
-/// The format of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum DiffFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-    /// For a pull request.
-    Markdown,
-}
-
-/// The format of a drawing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum GraphFormat {
-    /// Box characters, for a terminal of 100 columns.
-    #[default]
-    Text,
-    /// An image, for light and dark.
-    Svg,
-    /// For viewers of Markdown.
-    Mermaid,
-    /// For programs: what the pictures show, in the fields of the declaration.
-    Json,
 }

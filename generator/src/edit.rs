@@ -8,6 +8,7 @@
 mod change;
 mod declared;
 mod fields;
+mod file;
 mod items;
 mod literal;
 mod part;
@@ -16,107 +17,25 @@ mod rename;
 mod target;
 mod write;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rnix::ast::{self, Expr};
-use rnix::{Root, SyntaxNode};
 use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
-use crate::source;
-use crate::source::find::{self, Definition, bytes};
+use crate::source::find::{Definition, bytes};
 pub use change::{Change, Kind, List};
 pub use declared::{Declared, Unknown};
+pub use file::File;
+use file::is_preset_file;
 use items::{Container, Splice};
 pub use part::Choice;
-use part::Parts;
 pub use refused::{Refused, Why};
 use target::Target;
 pub use write::Fields;
 use write::Manner;
 
-use crate::place::Place;
-
-/// A parsed Nix file that is to be edited.
-pub struct File<'a> {
-    text: &'a str,
-    root: SyntaxNode,
-    within: Vec<String>,
-    /// Every definition of the module's options in the file.
-    all: Vec<Definition>,
-    /// The declarations in the file, and which of them each definition belongs to.
-    parts: Parts,
-    /// The names of the declarations to edit; empty if there are several and none was chosen.
-    chosen: Vec<String>,
-    /// Whether a line chose the declaration: then the place of the edit need not contain that line.
-    by_line: bool,
-    /// The definitions of the first declaration to edit.
-    definitions: Vec<Definition>,
-}
-
-impl<'a> File<'a> {
-    /// Parses a file. `within` is the option whose value the file is, such as `services.nixvol-net.volumes`; it is
-    /// empty for a module.
-    ///
-    /// # Errors
-    /// Syntax errors, and nesting that is too deep.
-    pub fn parse(text: &'a str, within: &[String]) -> Result<Self, Refused> {
-        if let Some(at) = source::too_deep(text) {
-            return Err(Refused::new(Why::TooDeep).at(at..at));
-        }
-        let parsed = Root::parse(text);
-        if let Some(error) = parsed.errors().first() {
-            use rnix::ParseError::{
-                DuplicatedArgs, Unexpected, UnexpectedDoubleBind, UnexpectedExtra, UnexpectedWanted,
-            };
-            let at = match error {
-                Unexpected(range)
-                | UnexpectedExtra(range)
-                | UnexpectedWanted(_, range, _)
-                | UnexpectedDoubleBind(range)
-                | DuplicatedArgs(range, _) => (*range).into(),
-                _ => text.trim_end().len()..text.trim_end().len(),
-            };
-            return Err(Refused::new(Why::NotNix).at(at));
-        }
-        let tree: ast::Root = parsed.tree();
-        let definitions = find::definitions(&tree, within);
-        let parts = Parts::of(&tree, &definitions);
-        let mut file = Self {
-            text,
-            root: tree.syntax().clone(),
-            within: within.to_vec(),
-            all: definitions.clone(),
-            parts,
-            chosen: Vec::new(),
-            by_line: false,
-            definitions,
-        };
-        if let [name] = file.names()[..] {
-            file.chosen = vec![name.to_owned()];
-        }
-        Ok(file)
-    }
-
-    /// The declaration to edit, as far as it can be determined without Nix.
-    pub fn declared(&self) -> Declared {
-        declared::declared(&self.definitions)
-    }
-
-    /// The line and column of a byte offset, both from 1; columns count characters.
-    pub fn place(&self, file: &str, at: usize) -> Place {
-        let start = write::line_start(self.text, at);
-        let line = self.text[..start].matches('\n').count() + 1;
-        Place { file: file.to_owned(), line, column: self.text[start..at].chars().count() + 1 }
-    }
-
-    /// The places of what the file declares, in the form of the input's `positions`.
-    pub fn positions(&self, file: &str, places: &BTreeMap<String, usize>) -> Value {
-        let place = |(path, at): (&String, &usize)| (path.clone(), json!(self.place(file, *at)));
-        Value::Object(places.iter().map(place).collect())
-    }
-
+impl File<'_> {
     /// The text after a change. `line` chooses among several possible places for it; `declaration` is the whole
     /// declaration, of which the file may contain a part only.
     ///
@@ -444,11 +363,6 @@ fn is_of_preset(declaration: &Value, own: &Declared) -> bool {
     let links = declaration["links"].as_array().is_some_and(|links| !links.is_empty());
     let place = &declaration["positions"]["links.0"]["file"];
     links && (own.preset || place.as_str().is_some_and(is_preset_file))
-}
-
-/// Whether a position's file is a preset, as `modules/positions.nix` names it.
-fn is_preset_file(file: &str) -> bool {
-    file.starts_with("nixvol-net/modules/presets/")
 }
 
 fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {

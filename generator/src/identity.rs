@@ -95,7 +95,7 @@ impl Identities {
     /// Assigns identities to the providers of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut names: Vec<&Name> = plan.bridges.iter().map(|bridge| &bridge.provider).collect();
-        names.sort_by_key(|name| natural(name.as_str()));
+        names.sort_by_cached_key(|name| natural(name.as_str()));
         Self((0..).zip(names).map(|(place, name)| (name.clone(), Identity::at(place))).collect())
     }
 

@@ -39,7 +39,7 @@
 //! and lists, and every value is escaped for the language of the file, or refused.
 //!
 //! **Architecture Invariant:** nothing here reads, writes or prints. Only the program does (`main`, `cli`,
-//! `commands`, `disk`, `lab`, `progress`), so that everything else can be tested as a function.
+//! `commands`, `disk`, `lab`, `progress`, `serve`), so that everything else can be tested as a function.
 //!
 //! **Architecture Invariant:** no order of the input and no kernel name reaches the plan. Links and names are
 //! sorted once, in [`model`]; macOS assigns kernel names, and only the manager keeps them.
@@ -76,8 +76,17 @@
 //! | [`darwin`] | the output of macOS's commands, as values |
 //! | [`others`] | what other software decides about packets on a Mac |
 //! | [`status`] | the Mac compared with the plan |
+//! | [`live`] | the state of a running network at one moment, for the page of `serve` |
 //! | [`import`] | the output of other tools, as a first declaration |
 //! | [`help`] | the pages of `nixvol-net help` |
+//!
+//! What `serve` shows comes from two places, and its page is that of the report:
+//!
+//! ```text
+//!  lab ───────────────┐
+//!  Mac ──► status ────┴──► live ──► serve ──► the browser
+//!  plan ─► report (with its live part) ─┘
+//! ```
 //!
 //! `tests/house.rs` checks the direction of imports.
 
@@ -92,6 +101,7 @@ pub mod help;
 pub mod identity;
 pub mod import;
 pub mod input;
+pub mod live;
 pub mod loading;
 pub mod matrix;
 pub mod model;

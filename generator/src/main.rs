@@ -16,6 +16,7 @@ mod disk;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
 mod progress;
+mod serve;
 
 use std::process::ExitCode;
 

@@ -39,6 +39,11 @@ pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> 
     if !earlier.is_empty() {
         judge.say(false, format!("the main ruleset calls other anchors before ours: {}", earlier.join(", ")));
     }
+    if let Some(rules) = loaded.get(faults::ANCHOR) {
+        for rule in &rules.dummynet {
+            judge.fault(rule);
+        }
+    }
     if !plan.pipes.is_empty() {
         for (path, rules) in loaded {
             rules.lists().into_iter().flatten().for_each(|rule| judge.route(rule, path));
@@ -129,12 +134,7 @@ impl Judge<'_> {
 
     /// Reports a rule that is evaluated before ours, if it can match packets of this network.
     fn rule(&mut self, rule: &Rule, path: &str) {
-        let ends = rule.label.as_deref().filter(|_| path == faults::ANCHOR).and_then(faults::ends);
-        if let Some((one, other)) = ends {
-            self.say(
-                false,
-                format!("a partition of {one} and {other} is in force, which decides before our rules"),
-            );
+        if path == faults::ANCHOR && self.fault(rule) {
             return;
         }
         let on = rule.interface.as_ref();
@@ -168,6 +168,24 @@ impl Judge<'_> {
             format!("{} of {} decides{place} before our rules", shown(rule), whose(path))
         };
         self.say(on_loopback || on_bridge, what);
+    }
+
+    /// Reports the partition or slow path that a rule belongs to, if it is one of the manager's.
+    fn fault(&mut self, rule: &Rule) -> bool {
+        let (Address::Table(from), Address::Table(to)) = (&rule.source.address, &rule.destination.address)
+        else {
+            return false;
+        };
+        let Some((one, other)) = faults::ends(from, to) else { return false };
+        let ends = format!("{one} and {}", other.unwrap_or("all others"));
+        let what = match rule.action {
+            Action::Dummynet | Action::NoDummynet => format!(
+                "the path between {ends} is slowed on demand (`slow`), in place of the conditions of links"
+            ),
+            _ => format!("a partition of {ends} is in force, which decides before our rules"),
+        };
+        self.say(false, what);
+        true
     }
 
     /// Whether an endpoint of a rule can be an address in a provider's network. Conservative: unknown addresses can.

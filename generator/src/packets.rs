@@ -4,7 +4,7 @@
 //! so that there is one partition of the packet space. A ruleset becomes a [`Map`] from packets to the rule that
 //! decides, built from its last rule to its first with [`Diagrams::choose`]. Each step costs only the size of the
 //! rule's match, because equal functions share one node. A [`Set`] has union, intersection, difference, emptiness,
-//! implication, a witness and a decomposition into rectangles. All of them are exact: nothing is sampled or represented
+//! implication, a witness and decompositions by service and by sender. All of them are exact: nothing is sampled or represented
 //! by a hash.
 //!
 //! Interfaces are a symbolic domain: the names that some rule distinguishes, and one *stranger* that represents every
@@ -19,8 +19,8 @@
 mod along;
 mod combine;
 mod diagram;
+mod parts;
 mod protocol;
-mod rectangle;
 mod walk;
 mod witness;
 
@@ -31,7 +31,6 @@ pub use along::{Along, Runs};
 pub use combine::Row;
 use diagram::Memo;
 pub use diagram::{Diagrams, Map, Set};
-pub use rectangle::Rectangle;
 pub use witness::Packet;
 
 /// The direction in which a packet crosses an interface.
@@ -233,7 +232,7 @@ impl Space {
             let (low, high) = if is_set { (Set::NONE.as_map(), set) } else { (set, Set::NONE.as_map()) };
             set = self.diagrams.make(level, low, high);
         }
-        self.diagrams.set(set)
+        Set(set)
     }
 
     /// The packets whose number at these levels is in one of the ranges, which must be sorted and disjoint.
@@ -241,7 +240,7 @@ impl Space {
         let width = u32::from(levels.end - levels.start);
         let last = u128::MAX.checked_shr(128 - width).unwrap_or(0);
         let made = self.part(levels.start, (0, last), ranges);
-        self.diagrams.set(made)
+        Set(made)
     }
 
     fn part(&mut self, level: u16, (low, high): (u128, u128), ranges: &[(u128, u128)]) -> Map {
@@ -273,12 +272,6 @@ impl Space {
         }
     }
 
-    /// The packets on the stranger: any interface that is not distinguished.
-    pub fn strange_interface(&mut self) -> Set {
-        let last = (1u128 << self.interface_bits) - 1;
-        self.ranges(self.interface_levels(), &[(self.interfaces.len() as u128, last)])
-    }
-
     /// The packets of an address family.
     pub fn family(&mut self, family: Family) -> Set {
         let level = self.family_level();
@@ -308,7 +301,7 @@ impl Space {
         let (low, high) = if family == Family::Inet { (set, none) } else { (none, set) };
         let level = self.family_level();
         let of_family = self.diagrams.make(level, low, high);
-        self.diagrams.set(of_family)
+        Set(of_family)
     }
 
     /// The packets in which a field is in one of the ranges, which must be sorted and disjoint.
@@ -340,25 +333,21 @@ impl Space {
 
     /// A function restricted to one source or destination: its value for each packet if it had that address.
     pub fn with_address(&mut self, map: Map, side: Side, address: IpAddr) -> Map {
-        let (family, number) = (Family::of(address), number_of(address));
-        let (levels, family_level) = (self.side_levels(side), self.family_level());
-        let bit = |level: u16| {
-            if level == family_level {
-                return Some(family == Family::Inet6);
-            }
-            let place = level.checked_sub(levels.start).filter(|place| *place < family.bits())?;
-            Some(number >> (family.bits() - 1 - place) & 1 == 1)
-        };
-        self.diagrams.fix(map, &bit, levels.end - 1)
+        let (family, level) = (Family::of(address), self.family_level());
+        let map = self.fixed(map, level..level + 1, u128::from(family == Family::Inet6));
+        let start = self.side_levels(side).start;
+        self.fixed(map, start..start + family.bits(), number_of(address))
     }
 
     /// A function restricted to fragments that are evaluated without reassembly, or to everything else.
     pub fn with_fragment(&mut self, map: Map, is_fragment: bool) -> Map {
-        let level = self.field_levels(Field::Fragment).start;
-        self.diagrams.behind(map, level, &mut |diagrams, map| {
-            let (whole, fragment) = diagrams.sides(map, level);
-            if is_fragment { fragment } else { whole }
-        })
+        self.fixed(map, self.field_levels(Field::Fragment), is_fragment.into())
+    }
+
+    /// A function restricted to the packets whose bits at these levels are the low bits of a number.
+    fn fixed(&mut self, map: Map, levels: Range<u16>, number: u128) -> Map {
+        let bit = |level: u16| levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1);
+        self.diagrams.fix(map, &bit, levels.end - 1)
     }
 
     /// Merges all services: the value of a packet becomes the union of `bits` over the values of all packets that
@@ -378,57 +367,17 @@ impl Space {
 
     /// A function restricted to one interface: its value for each packet if the packet were on it.
     pub fn with_interface(&mut self, map: Map, name: &str) -> Map {
-        let levels = self.interface_levels();
         let number = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
         let number = number.unwrap_or(self.interfaces.len());
-        let bit = |level: u16| levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1);
-        self.diagrams.fix(map, &bit, levels.end - 1)
+        self.fixed(map, self.interface_levels(), number as u128)
     }
 
     /// The packets whose headers a set has at one hook, whatever their own hook is.
     pub fn at_hook(&mut self, set: Set, direction: Direction, name: &str) -> Set {
-        let levels = self.interface_levels();
-        let number = self.interfaces.binary_search_by(|known| known.as_str().cmp(name));
-        let number = number.unwrap_or(self.interfaces.len());
-        let bit = |level: u16| {
-            if level == Self::direction_level() {
-                return Some(direction == Direction::Out);
-            }
-            levels.contains(&level).then(|| number >> (levels.end - 1 - level) & 1 == 1)
-        };
-        let fixed = self.diagrams.fix(set.as_map(), &bit, levels.end - 1);
-        self.diagrams.set(fixed)
-    }
-
-    /// The replies to a set of packets: the opposite direction on the same interface, source and destination swapped.
-    /// Exact if the set does not distinguish ports, flags or ICMP types.
-    pub fn mirrored(&mut self, set: Set) -> Set {
-        let (source, destination) = (self.side_levels(Side::Source), self.side_levels(Side::Destination));
-        let (direction, end) = (Self::direction_level(), destination.end);
-        let mut mirrored = Set::NONE;
-        for (top, rest) in self.diagrams.cut(set.as_map(), source.start) {
-            let top = self.turned(top, direction);
-            for (from, rest) in self.diagrams.cut(rest, destination.start) {
-                let from = self.diagrams.shift(from, &|level| level + ADDRESS);
-                for (to, service) in self.diagrams.cut(rest, end) {
-                    let to = self.diagrams.shift(to, &|level| level - ADDRESS);
-                    let service = self.diagrams.set(service);
-                    let ends = self.and(from, to);
-                    let part = self.and(ends, service);
-                    let part = self.and(top, part);
-                    mirrored = self.or(mirrored, part);
-                }
-            }
-        }
-        mirrored
-    }
-
-    /// A set with one bit inverted.
-    fn turned(&mut self, set: Set, level: u16) -> Set {
-        let low = self.diagrams.fix(set.as_map(), &|at| (at == level).then_some(false), level);
-        let high = self.diagrams.fix(set.as_map(), &|at| (at == level).then_some(true), level);
-        let bit = self.equal(level..level + 1, 1);
-        let turned = self.choose(bit, low, high);
-        self.diagrams.set(turned)
+        let level = Self::direction_level();
+        let number = u128::from(direction == Direction::Out);
+        let directed = self.fixed(set.as_map(), level..level + 1, number);
+        let fixed = self.with_interface(directed, name);
+        self.diagrams.select(fixed, |number| number != 0)
     }
 }

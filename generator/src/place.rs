@@ -89,7 +89,12 @@ impl<'a> At<'a> {
 
     /// The path with these names as segments, outermost first.
     pub fn of(names: &[&'a str]) -> Self {
-        names.iter().fold(Self::ROOT, |at, name| at.child(*name))
+        let mut at = Self::ROOT;
+        for (place, name) in at.segments.iter_mut().zip(names) {
+            *place = Segment::Name(name);
+            at.length += 1;
+        }
+        at
     }
 
     /// The path of a field or an element of this value.

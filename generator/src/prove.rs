@@ -129,18 +129,17 @@ pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
     if !refused.is_empty() {
         return Err(Refutation::Violations(refused));
     }
-    let lists = rules::Lists::of(&ruleset.rules);
-    let count = world.count(&lists);
+    let lists = &ruleset.rules;
     let mut machine = Machine::new(environment.interfaces);
     machine.load("", &ruleset);
     machine.index();
-    let mut space = world.space(&lists);
+    let mut space = world.space(lists);
     let mut outcomes = outcome::Outcomes::default();
-    let rules = rules::read(&mut space, &lists, machine.loaded(), &world, &mut outcomes);
+    let rules = rules::read(&mut space, lists, machine.loaded(), &world, &mut outcomes);
     let policy = policy::functions(&mut space, plan, &world, &mut outcomes);
     let judge = judge::Judge::new((plan, &world, lists), space, (rules, policy, outcomes), machine);
     match judge.judge() {
-        Ok((classes, nodes)) => Ok(Proof { classes, rules: count, nodes }),
+        Ok((classes, nodes)) => Ok(Proof { classes, rules: world.count(lists), nodes }),
         Err(violations) => Err(Refutation::Violations(violations)),
     }
 }

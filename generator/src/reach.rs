@@ -11,15 +11,15 @@
 pub mod ends;
 mod services;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
 
-use crate::packets::{Family, Field, Map, Packet, Row, Set, Side, Space};
+use crate::packets::{Family, Map, Packet, Row, Set, Side, Space};
 use crate::plan::Plan;
-use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, Translation};
+use crate::plan::policy::{Parts, TCP, Translation};
 use ends::Sets;
+pub use ends::service;
 pub use services::Services;
 
 /// The interface name that represents this Mac as the opener.
@@ -290,7 +290,7 @@ impl Table<'_> {
             self.outcomes.len() - 1
         });
         let then = Map::constant(u32::try_from(number).expect("fewer than 2^31 outcomes"));
-        self.rows.push(Row { top, rest, then });
+        self.rows.push(Row { top, then: self.flows.only(rest, then) });
     }
 
     fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
@@ -337,18 +337,8 @@ impl Table<'_> {
         }
     }
 
-    /// What links cover. Links with the same service and receivers share a row; then those with the same senders.
+    /// What links cover.
     fn links(&mut self, parts: &Parts) {
-        type Service<'p> = (bool, Option<u8>, Option<&'p [(u16, u16)]>);
-        let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
-        for PermissionPart { from, to, protocol, ports, masquerade } in &parts.permissions {
-            let service = (*masquerade, *protocol, ports.as_deref());
-            add(by_receivers.entry((service, to)).or_default(), from);
-        }
-        let mut by_senders: BTreeMap<(Service, Ends), Ends> = BTreeMap::new();
-        for ((service, to), from) in by_receivers {
-            add(by_senders.entry((service, from)).or_default(), to);
-        }
         // A packet from a guest to an address of the Mac leaves by no interface, so it is never masqueraded.
         let mut served = Vec::new();
         for addresses in parts.served {
@@ -357,12 +347,12 @@ impl Table<'_> {
         }
         let mut stays = Vec::new();
         // Masquerading rows take precedence, so they are put after the others: the table is filled backwards.
-        for (((masquerade, protocol, ports), from), to) in by_senders {
+        for (link, from, to) in ends::links(parts) {
             let from = self.sets.ends(self.flows, Side::Source, &from);
-            let service = service(self.flows, protocol, ports);
+            let service = service(self.flows, link.protocol, link.ports);
             let set = self.sets.ends(self.flows, Side::Destination, &to);
             let covered = self.flows.and(service, set);
-            if !masquerade {
+            if !link.masquerade {
                 self.put_both((from, covered), Fate::Passes(None), Reason::Links);
                 continue;
             }
@@ -388,25 +378,4 @@ impl Table<'_> {
             self.put(set, Fate::Passes(Some(Translation::Published(*volume))), Reason::Localhost);
         }
     }
-}
-
-fn add(all: &mut Ends, more: &Ends) {
-    all.networks.extend(&more.networks);
-    all.volumes.extend(&more.volumes);
-}
-
-/// The flows of a protocol and ports; ports without a protocol mean those of TCP and UDP.
-pub fn service(flows: &mut Space, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
-    let protocols: &[u8] = match (&protocol, ports) {
-        (Some(protocol), _) => std::slice::from_ref(protocol),
-        (None, Some(_)) => &[TCP, crate::plan::policy::UDP],
-        (None, None) => return Set::ALL,
-    };
-    let ranges: Vec<(u128, u128)> = protocols.iter().map(|it| ((*it).into(), (*it).into())).collect();
-    let protocols = flows.numbers(Field::Protocol, &ranges);
-    let Some(ports) = ports else { return protocols };
-    let ports: Vec<(u128, u128)> =
-        ports.iter().map(|(first, last)| ((*first).into(), (*last).into())).collect();
-    let ports = flows.numbers(Field::DestinationPort, &ports);
-    flows.and(protocols, ports)
 }

@@ -11,13 +11,11 @@ mod answers;
 mod changes;
 mod data;
 mod expectations;
+mod live;
 mod rules;
 mod tables;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::diff::Diff;
 use crate::identity::{COLOURS, Identities};
@@ -26,6 +24,8 @@ use crate::plan::{Plan, Volume};
 use crate::render::Error;
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
+
+pub use live::Served;
 
 /// The egress interface that the answers assume.
 const EGRESS: &str = "en0";
@@ -45,8 +45,8 @@ pub struct Subject<'a> {
     pub plan: &'a Plan,
     /// The rendered anchor.
     pub anchor: &'a str,
-    /// The result of the proof, in words.
-    pub proven: &'a str,
+    /// The result of the proof, in words, or why there is none.
+    pub proven: Result<&'a str, &'a str>,
     /// The name of what it is compared with, and the difference.
     pub against: Option<(&'a str, &'a Diff)>,
 }
@@ -55,6 +55,10 @@ pub struct Subject<'a> {
 struct Page {
     title: String,
     proven: String,
+    /// Whether the rules are not proven, or some expectation does not hold; only a live page shows such rules.
+    unproven: bool,
+    /// The live part, in a list of one, or empty.
+    live: Vec<live::LivePart>,
     script_hash: String,
     style: Markup,
     colours: Vec<(usize, &'static str, &'static str)>,
@@ -84,6 +88,27 @@ struct Page {
 /// # Errors
 /// A value that HTML cannot express, which would be a mistake of this program.
 pub fn page(subject: &Subject) -> Result<String, Error> {
+    rendered(subject, SCRIPT.to_owned(), STYLE.to_owned(), None)
+}
+
+/// The same with its live part, to be served; `name` identifies what it was made from.
+///
+/// # Errors
+/// As of [`page`].
+pub fn served(subject: &Subject, name: &str, writable: bool) -> Result<Served, Error> {
+    let part = live::LivePart::of(subject.plan, subject.anchor, name, writable);
+    let (script, style) = (live::LIVE_SCRIPT, live::LIVE_STYLE);
+    let html = rendered(subject, format!("{SCRIPT}{script}"), format!("{STYLE}{style}"), Some(part))?;
+    let policy = live::policy(&html);
+    Ok(Served { html, policy })
+}
+
+fn rendered(
+    subject: &Subject,
+    script: String,
+    style: String,
+    live: Option<live::LivePart>,
+) -> Result<String, Error> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
     let answers = answers::Answers::of(plan);
     let identities = Identities::of(plan);
@@ -91,11 +116,13 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
     let listed = tables::links(declaration, plan);
     let page = Page {
         title: title(plan),
-        proven: proven.to_owned(),
-        script_hash: format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(SCRIPT))),
-        style: Markup::of_program(STYLE),
+        proven: proven.unwrap_or_else(|why| why).to_owned(),
+        unproven: proven.is_err(),
+        live: live.into_iter().collect(),
+        script_hash: live::hash(&script),
+        style: Markup::rendered(style),
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
-        script: Markup::of_program(SCRIPT),
+        script: Markup::rendered(script),
         data: Markup::json(&data::Data::of(declaration, plan, &answers, &lines)),
         picture: Markup::rendered(picture::svg(plan, &KernelNames::new(), &[])?),
         names: names(plan, &answers),

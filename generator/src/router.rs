@@ -7,14 +7,18 @@
 
 mod faults;
 mod host;
+mod interface;
+mod node;
 mod pipe;
 mod rules;
+mod tally;
 mod topology;
 mod trace;
 mod walk;
 mod watch;
 mod ways;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,9 +28,12 @@ use crate::wire::{self, Offload};
 
 pub use faults::{Fault, Faults, Trouble};
 pub use host::{Host, Link, NoWay, Path, Road, Sender};
+pub use interface::Over;
+pub use node::NodeId;
 pub use rules::{RuleAt, Rules, Source};
-pub use topology::{Cast, EGRESS, Node, NodeId, Route, Side, Topology};
-pub use trace::{Fate, Hop, Made, Over, Piped, Stop, Story};
+pub use tally::Tally;
+pub use topology::{Cast, EGRESS, Node, Route, Side, Topology};
+pub use trace::{Delivery, Fate, Hop, Made, Piped, Stop, Story};
 pub use watch::{Filter, Seen, WatchId};
 pub use ways::Ways;
 
@@ -38,6 +45,7 @@ pub struct Router {
     ways: Ways,
     watches: watch::Watches,
     counts: Counts,
+    tallies: tally::Tallies,
     /// Packets to deliver, in order; a field so that its allocation is reused.
     out: Vec<Delivery>,
     /// How often pf has been evaluated.
@@ -58,21 +66,6 @@ pub struct Counts {
     pub dropped: u64,
 }
 
-/// A packet to hand to a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The receiving node.
-    pub to: NodeId,
-    /// The earliest time of delivery.
-    pub at: Duration,
-    /// The packet; `None` if it is the received one, which was changed in the caller's buffer.
-    pub bytes: Option<Vec<u8>>,
-    /// The length of the packet in bytes.
-    pub length: usize,
-    /// Checksum and segmentation work left to the receiving device.
-    pub offload: Offload,
-}
-
 impl Router {
     /// A Mac with these nodes, rules and path conditions; no state and no observer yet.
     pub fn new(topology: Topology, rules: Rules, ways: Ways) -> Self {
@@ -82,6 +75,7 @@ impl Router {
             ways,
             watches: watch::Watches::default(),
             counts: Counts::default(),
+            tallies: tally::Tallies::default(),
             out: Vec::new(),
             asked: 0,
             told: 0,
@@ -127,6 +121,11 @@ impl Router {
     /// Number of packets by fate since the start.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Packets and bytes since the start by the label of the rule that decided, or that created the deciding state.
+    pub fn tallies(&self) -> BTreeMap<String, Tally> {
+        self.tallies.sorted()
     }
 
     /// Removes the states of connections from the first network of a pair to the second, by the direction in which
@@ -199,8 +198,14 @@ impl Router {
         sender: Option<Sender>,
     ) -> Fate {
         let machine = self.rules.machine_mut();
-        let mut walk =
-            walk::Walk::new(&self.topology, machine, &mut self.ways, &mut self.asked, &mut self.out);
+        let mut walk = walk::Walk::new(
+            &self.topology,
+            machine,
+            &mut self.ways,
+            &mut self.tallies,
+            &mut self.asked,
+            &mut self.out,
+        );
         walk.is_watched = self.stories.is_some() || self.watches.is_asked();
         let fate = walk.carry(from, bytes, datagram, offload, now, sender);
         let stories = walk.stories;

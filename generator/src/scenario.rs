@@ -1,22 +1,25 @@
 //! Scenarios: faults between volumes and providers at set times, read from a file.
 //!
 //! The file is TOML, or the JSON that Nix evaluates: a list of steps, each with its time, an action and a duration.
-//! Sees: model, input. Never: uses a clock, or knows how a fault is implemented.
+//! What happened is a timeline, and can be drawn. Sees: model, identity, render (the engine that escapes). Never: uses a
+//! clock, or knows how a fault is implemented.
 
 mod read;
+mod timeline;
 
 use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Conditions;
 
 pub use read::{Mistake, read};
+pub use timeline::{TimelineLine, timeline};
 
 /// The maximum time of a step, in seconds: a week.
-const LONGEST: u64 = 7 * 24 * 60 * 60;
+pub const LONGEST: u64 = 7 * 24 * 60 * 60;
 
 /// A scenario: its steps in order of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,21 +88,35 @@ pub struct Told {
     seconds: f64,
     /// What of the step.
     event: Moment,
-    /// The step; null where all is done.
+    /// The step, of `begin` and `end`.
     #[serde(flatten)]
     step: Option<ToldStep>,
+    /// What is watched, of `watch`.
+    #[serde(flatten)]
+    watch: Option<ToldWatch>,
 }
 
 /// What of a step a line tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Moment {
     /// It begins.
     Begin,
     /// Its time is over.
     End,
-    /// All steps are, and everything that they did is undone.
+    /// What is watched has another value; the first one is told before the first step.
+    Watch,
+    /// All steps are over, and everything that they did is undone.
     Done,
+}
+
+/// A watched value as data.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+struct ToldWatch {
+    /// The name that `--watch` gave it.
+    name: String,
+    /// The first line that the command printed; null if it failed or printed nothing.
+    value: Option<String>,
 }
 
 /// A step as data.
@@ -143,12 +160,24 @@ impl Told {
             loss: conditions.and_then(|it| it.loss),
             bandwidth_kbit: conditions.and_then(|it| it.bandwidth_kbit),
         };
-        Self { time, seconds, event: if *begins { Moment::Begin } else { Moment::End }, step: Some(told) }
+        Self {
+            time,
+            seconds,
+            event: if *begins { Moment::Begin } else { Moment::End },
+            step: Some(told),
+            watch: None,
+        }
     }
 
     /// That all is done.
     pub fn done(time: String, seconds: f64) -> Self {
-        Self { time, seconds, event: Moment::Done, step: None }
+        Self { time, seconds, event: Moment::Done, step: None, watch: None }
+    }
+
+    /// That a watched value is another one.
+    pub fn watched(name: &str, value: Option<&str>, time: String, seconds: f64) -> Self {
+        let watch = ToldWatch { name: name.to_owned(), value: value.map(str::to_owned) };
+        Self { time, seconds, event: Moment::Watch, step: None, watch: Some(watch) }
     }
 }
 
@@ -174,6 +203,11 @@ impl Act {
 }
 
 impl Scenario {
+    /// The time of its last event.
+    pub fn lasts(&self) -> Duration {
+        self.steps.iter().map(|step| step.at + step.lasts.unwrap_or_default()).max().unwrap_or_default()
+    }
+
     /// The beginnings and ends of all steps in order of time; at the same time, ends come first.
     pub fn events(&self) -> Vec<Event<'_>> {
         let mut events = Vec::new();

@@ -5,6 +5,7 @@
 
 pub mod find;
 pub mod hosts;
+pub mod name;
 mod nesting;
 pub mod scope;
 
@@ -15,7 +16,8 @@ use rnix::ast::{self, AttrSet, AttrpathValue, Expr, HasEntry};
 use rnix::{Root, SyntaxNode, SyntaxToken, TextSize};
 use rowan::ast::AstNode;
 
-use find::{Body, OPTION, bodies, bytes, segment};
+use find::{Body, OPTION, bodies, bytes};
+use name::segment;
 pub use nesting::too_deep;
 
 /// The byte range to underline for a position: the value of the attribute defined there; its name if the value spans

@@ -11,10 +11,9 @@ mod offload;
 mod read;
 mod rewrite;
 
-pub use checksum::is_transport_right;
 pub use fragment::{fragments, whole};
 pub use offload::{Gso, OFFLOAD_HEADER, Offload, complete, segments};
-pub use read::{Datagram, Malformed, read, v4};
+pub use read::{Datagram, Malformed, is_transport_right, read, v4};
 pub use rewrite::{clear_df, lower_ttl, raise_ttl, rewrite};
 
 /// Length of an IPv4 header without options.

@@ -88,6 +88,11 @@ impl Program {
         for (index, name) in path.iter().enumerate() {
             let module = self.modules.get(&at)?;
             let rest = &path[index + 1..];
+            // A module and a function of the same name: only a module has something below it.
+            if module.children.contains(name) && !rest.is_empty() {
+                at.push(name.clone());
+                continue;
+            }
             if depth > 0
                 && let Some(target) = module.imported.get(name)
             {
@@ -232,6 +237,8 @@ struct Reader<'p> {
 impl<'p> Reader<'p> {
     fn file_of(&self, path: &Names) -> Option<&'p PathBuf> {
         match path.first()?.as_str() {
+            // `self` as a value, and `pub(super)`.
+            "crate" | "self" | "super" if path.len() == 1 => None,
             "crate" | "nixvol_net" | "self" | "super" => {
                 self.program.file_of(&[], &absolute(&self.module, path.clone()), 8)
             }
@@ -241,6 +248,9 @@ impl<'p> Reader<'p> {
 
     fn path(&mut self, path: &Names) {
         if let Some(file) = self.file_of(path).cloned() {
+            if file.ends_with("pf/print.rs") {
+                println!("DBG {:?} {path:?}", self.module);
+            }
             self.used.insert(file);
         }
     }

@@ -68,6 +68,16 @@ echo "three members on three clouds, one is the leader"
 ask "$all" put greeting hello >/dev/null
 echo "the worker wrote, and reads: $(ask "$all" get --print-value-only greeting)"
 
+# With an argument the cluster stays as it is until that file appears; then all must be as before.
+if [ "$#" -gt 0 ]; then
+	trap 'rm -rf "$data"; kill 0' TERM
+	until [ -e "$1" ]; do sleep 0.2; done
+	within 10 forms
+	ask "$all" put greeting "hello again" >/dev/null
+	echo "all as before: $(ask "$all" get --print-value-only greeting)"
+	exit
+fi
+
 was=$(leader "$all")
 others=$(for member in $all; do [ "$member" = "$was" ] || printf '%s ' "$member"; done)
 nixvol-net lab partition "$was" >/dev/null

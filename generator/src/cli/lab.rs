@@ -164,15 +164,31 @@ Exit: 0 healed, 2 no such lab or volume.")]
     #[command(after_help = "Examples:
   nixvol-net lab scenario scenario.toml
   nix eval --json --file scenario.nix | nixvol-net lab scenario - --format json >timeline.jsonl
+  nixvol-net lab scenario scenario.toml --watch leader='sh leader.sh'
 
 Exit: 0 played to its end, 1 the lab ended before it, 2 no such lab, or a mistake in the file.")]
     Scenario {
         /// The file; `-` is standard input.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// A value to tell whenever it changes: the first line that COMMAND prints, which sh runs again and again.
+        #[arg(long, value_name = "NAME=COMMAND", value_parser = watched)]
+        watch: Vec<(String, String)>,
         /// The output format of the timeline; JSON is an object a line.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Draw the timeline of a scenario as SVG: what was cut or slow when, and the values that were watched.
+    ///
+    /// It reads what `lab scenario --format json` printed, and needs no lab.
+    #[command(after_help = "Examples:
+  nixvol-net lab timeline timeline.jsonl >timeline.svg
+
+Exit: 0 drawn, 2 no such file, or no timeline.")]
+    Timeline {
+        /// The file; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
     ///
@@ -233,6 +249,15 @@ pub struct Ends {
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
     scenario::duration(text).ok_or("it takes a time such as 30, 30s or 1m30s, up to a week")
+}
+
+/// `NAME=COMMAND`.
+fn watched(text: &str) -> Result<(String, String), String> {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let parts = text.split_once('=').filter(|(name, command)| is_name(name) && !command.trim().is_empty());
+    let parts = parts.map(|(name, command)| (name.to_owned(), command.to_owned()));
+    parts.ok_or_else(|| "write NAME=COMMAND, with a name of letters, digits, `-`, `_` and `.`".to_owned())
 }
 
 /// What a lab is built from.

@@ -1,6 +1,7 @@
 //! `lab`: runs the declared network with real packets.
 
 mod replay;
+mod timeline;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use crate::cli::lab::Lab;
 pub fn run(command: &Lab) -> Result<ExitCode> {
     match command {
         Lab::Replay { file } => replay::run(file),
+        Lab::Timeline { file } => timeline::run(file),
         command => in_namespaces(command),
     }
 }
@@ -37,7 +39,6 @@ mod linux {
     use nixvol_net::model::{self, Declaration};
     use nixvol_net::plan::Plan;
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
-    use nixvol_net::scenario;
     use serde_json::json;
 
     use super::{ExitCode, Lab, Result};
@@ -45,9 +46,9 @@ mod linux {
     use crate::cli::{Format, Source};
     use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
-    use crate::commands::{print, reject, versioned};
-    use crate::disk::{self, given};
-    use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task};
+    use crate::commands::{print, reject, timeline, versioned};
+    use crate::disk;
+    use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task, Watched};
 
     /// The exit code of `status` if no lab is up.
     const NO_LAB: u8 = 1;
@@ -56,6 +57,7 @@ mod linux {
     pub fn run(command: &Lab) -> Result<ExitCode> {
         match command {
             Lab::Replay { file } => super::replay::run(file),
+            Lab::Timeline { file } => super::timeline::run(file),
             Lab::Run { from, command } => start(from, &Task::Run(command.clone())),
             Lab::Test { from, format } => start(from, &Task::Test { json: *format == Format::Json }),
             Lab::Up { from } => start(from, &Task::Stay),
@@ -66,7 +68,7 @@ mod linux {
             Lab::Apply { bundle, kill } => apply(bundle, *kill),
             Lab::Partition { ends } => fault(ends, None),
             Lab::Slow { ends, latency, loss, bandwidth } => fault(ends, Some((*latency, *loss, *bandwidth))),
-            Lab::Scenario { file, format } => scenario(file, *format),
+            Lab::Scenario { file, watch, format } => scenario(file, watch, *format),
             Lab::Heal { one, other } => {
                 command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
             }
@@ -163,25 +165,19 @@ mod linux {
     }
 
     /// Plays a scenario. Mistakes in the file, and the absence of a lab, are reported before anything happens.
-    fn scenario(file: &Path, format: Format) -> Result<ExitCode> {
-        let name =
-            if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-        let text = String::from_utf8(given::read(file)?).with_context(|| format!("cannot read {name}"))?;
-        match scenario::read(&text) {
-            Ok(scenario) => {
-                if lab::play(&scenario, format == Format::Json)? {
-                    return Ok(ExitCode::SUCCESS);
-                }
-                eprintln!("error: the lab has ended before the scenario");
-                Ok(ExitCode::FAILURE)
-            }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    eprintln!("error: {name}:{}{mistake}", if mistake.place.is_some() { "" } else { " " });
-                }
-                Ok(ExitCode::from(2))
-            }
+    fn scenario(file: &Path, watch: &[(String, String)], format: Format) -> Result<ExitCode> {
+        let watched =
+            |(name, command): &(String, String)| Watched { name: name.clone(), command: command.clone() };
+        let watched: Vec<Watched> = watch.iter().map(watched).collect();
+        let scenario = match timeline::read(file)? {
+            Ok(scenario) => scenario,
+            Err(exit) => return Ok(exit),
+        };
+        if lab::play(&scenario, &watched, format == Format::Json)? {
+            return Ok(ExitCode::SUCCESS);
         }
+        eprintln!("error: the lab has ended before the scenario");
+        Ok(ExitCode::FAILURE)
     }
 
     /// Sends a request to the user's lab, and prints the reply.
@@ -191,7 +187,9 @@ mod linux {
             Reply::Done { message } => print(&format!("{message}\n"))?,
             Reply::Status(status) => print(&painted(&text(&status), Paint::Lab))?,
             Reply::Loaded { text } => print(&text)?,
-            Reply::Owner(_) => bail!("the lab is of another version of this program"),
+            Reply::Owner(_) | Reply::Observed { .. } | Reply::Source { .. } => {
+                bail!("the lab is of another version of this program")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -225,7 +223,9 @@ mod linux {
             (Reply::Wrong { message } | Reply::Done { message } | Reply::Loaded { text: message }, _) => {
                 bail!(message)
             }
-            (Reply::Owner(_), _) => bail!("the lab is of another version of this program"),
+            (Reply::Owner(_) | Reply::Observed { .. } | Reply::Source { .. }, _) => {
+                bail!("the lab is of another version of this program")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

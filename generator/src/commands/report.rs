@@ -46,7 +46,7 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
         declaration: &declaration,
         plan: &plan,
         anchor: &bundle.files[ANCHOR].text,
-        proven: &prove::words(&proof),
+        proven: Ok(&prove::words(&proof)),
         against: compared.as_ref().map(|(name, diff)| (name.as_str(), diff)),
     };
     let page = progress::during("making the page", || page(&subject))?;

@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 use clap::CommandFactory;
 use nixvol_net::diff::record::Record as Difference;
 use nixvol_net::input;
+use nixvol_net::live::Live;
 use nixvol_net::replay::Played;
 use nixvol_net::scenario::Told;
 use nixvol_net::status::Status;
@@ -69,9 +70,11 @@ enum Form {
     Foreign,
     /// Printed by the manager, with `--json`.
     Manager,
+    /// The answer of `serve` to `GET /state`, and the data of its events.
+    Served,
 }
 
-use Form::{Foreign, Lines, Manager, Whole};
+use Form::{Foreign, Lines, Manager, Served, Whole};
 
 /// The commands that print JSON, with the type of what each prints; `version` is added to all but the foreign formats.
 const KNOWN: &[(&str, Form, Make)] = &[
@@ -96,7 +99,9 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("lab test", Whole, of::<lab::LabTest>),
     ("lab status", Whole, of::<lab::LabStatus>),
     ("lab scenario", Lines, of::<Told>),
+    ("scenario", Lines, of::<Told>),
     ("lab replay", Foreign, of::<Played>),
+    ("serve", Served, of::<Live>),
     ("help", Whole, of::<printed::Help>),
     ("manager status", Manager, of::<manager::ManagerStatus>),
     ("manager plan", Manager, of::<manager::ManagerPlan>),
@@ -117,6 +122,7 @@ fn titled(command: &str, form: Form, mut schema: Value) -> Value {
         Whole => format!("nixvol-net {name} --format json, version {DATA}"),
         Lines => format!("a line of nixvol-net {name} --format json, version {DATA}"),
         Foreign => format!("a line of nixvol-net {name}"),
+        Served => format!("GET /state of nixvol-net {name}, version {DATA}"),
         Manager => format!("manage-macos-networking.sh {name} --json, version {DATA}"),
     }
     .into();

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
@@ -33,7 +33,7 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
             Some(directory) => looked_at(source, capture(directory)?)?,
             None => looked_at(source, collected(source)?)?,
         };
-        let Looked { plan, capture, status } = match looked {
+        let Looked { plan, capture, status, declaration: _, anchor: _ } = match looked {
             Ok(looked) => looked,
             Err(exit) => return Ok(exit),
         };
@@ -51,11 +51,27 @@ pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) ->
     }
 }
 
-/// The plan, what was captured, and the comparison of the two.
-struct Looked {
-    plan: Plan,
-    capture: Capture,
-    status: Status,
+/// A declaration with its plan and anchor, what was captured, and the comparison of the two.
+pub struct Looked {
+    /// The declaration.
+    pub declaration: Declaration,
+    /// Its plan.
+    pub plan: Plan,
+    /// The anchor rendered from it.
+    pub anchor: String,
+    /// What was captured.
+    pub capture: Capture,
+    /// The comparison.
+    pub status: Status,
+}
+
+/// Looks at a Mac, or at a capture. The problems of a declaration are reported on standard error.
+pub fn look(source: &Source, from: Option<&Path>) -> Result<Looked> {
+    let capture = match from {
+        Some(directory) => capture(directory)?,
+        None => collected(source)?,
+    };
+    looked_at(source, capture)?.map_err(|_| anyhow!("the declaration has problems"))
 }
 
 /// Compares a capture with the declaration: the one that is named, or else the one in the capture.
@@ -69,14 +85,14 @@ fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Lo
         }
         _ => read(source)?,
     };
-    let declaration = match &reading.declaration {
+    let declaration = match reading.declaration {
         Ok(declaration) => declaration,
-        Err(rejected) => return Ok(Err(reject(&reading.name, rejected))),
+        Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
     };
-    let plan = Plan::of(declaration);
-    let bundle = bundle(declaration, &plan)?;
-    let status = status(&plan, &bundle.files[ANCHOR].text, &capture)?;
-    Ok(Ok(Looked { plan, capture, status }))
+    let plan = Plan::of(&declaration);
+    let anchor = bundle(&declaration, &plan)?.files[ANCHOR].text.clone();
+    let status = status(&plan, &anchor, &capture)?;
+    Ok(Ok(Looked { declaration, plan, anchor, capture, status }))
 }
 
 /// Reads the plain files of a directory; anything else is ignored.
@@ -96,14 +112,19 @@ pub(super) fn capture(directory: &Path) -> Result<Capture> {
     Ok(capture)
 }
 
-/// Runs the installed manager to write a capture, and reads it.
-fn collected(source: &Source) -> Result<Capture> {
+/// The path of the installed manager, below the declared base.
+pub(super) fn manager(source: &Source) -> Result<PathBuf> {
     let base = match read(source)?.declaration {
         Ok(declaration) => declaration.base,
         // `looked_at` reads it again, and reports what is wrong.
         Err(_) => Declaration::embedded().base,
     };
-    let manager = Path::new(base.as_str()).join("networking").join(MANAGER);
+    Ok(Path::new(base.as_str()).join("networking").join(MANAGER))
+}
+
+/// Runs the installed manager to write a capture, and reads it.
+fn collected(source: &Source) -> Result<Capture> {
+    let manager = manager(source)?;
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let place = directory.path().join("collected");
     let output = Command::new(&manager).args(["logs", "--collect"]).arg(&place).output().with_context(|| {

@@ -49,14 +49,9 @@ fn change(path: &str, old: Option<&String>, new: Option<&String>) -> Option<File
         Some(_) => format!("{side}/{path}"),
         None => "/dev/null".to_owned(),
     };
-    let presence = match (old, new) {
-        (None, _) => Presence::Added,
-        (_, None) => Presence::Removed,
-        _ => Presence::Changed,
-    };
     Some(FileChange {
         path: path.to_owned(),
-        presence,
+        presence: Presence::of(old.is_some(), new.is_some()),
         added: count(ChangeTag::Insert),
         removed: count(ChangeTag::Delete),
         unified: diff.unified_diff().header(&name("a", old), &name("b", new)).to_string(),

@@ -1,14 +1,18 @@
 //! The objects that the manager creates for a declaration: bridges with their routes, volumes with their addresses,
 //! ports, aliases and names, and the paths of its files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Side;
 use crate::model::{AbsolutePath, Guest, Name};
 use crate::plan::{Bridge, OtherMac, Plan, Volume};
 
 /// Whether something is new, removed or changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Presence {
     /// Only on the new side.
     Added,
@@ -18,73 +22,68 @@ pub enum Presence {
     Changed,
 }
 
+impl Presence {
+    /// The presence of something on the old and the new side, one of which has it.
+    pub fn of(is_old: bool, is_new: bool) -> Self {
+        match (is_old, is_new) {
+            (false, _) => Self::Added,
+            (_, false) => Self::Removed,
+            _ => Self::Changed,
+        }
+    }
+}
+
 /// An object that differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ObjectChange {
+    /// Whether it is new, removed or changed.
+    #[serde(rename = "change")]
+    pub presence: Presence,
     /// The kind of object: `provider`, `volume`, `mac` or `settings`.
     pub kind: &'static str,
     /// The name of the object.
     pub name: String,
-    /// Whether it is new, removed or changed.
-    pub presence: Presence,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
 }
 
 /// A field that differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldChange {
     /// The name of the field.
     pub field: &'static str,
-    /// The old value; `None` if there was none.
+    /// The old value; null if there was none.
+    #[serde(rename = "before")]
     pub old: Option<String>,
-    /// The new value; `None` if there is none.
+    /// The new value; null if there is none.
+    #[serde(rename = "now")]
     pub new: Option<String>,
 }
 
-type Fields = Vec<(&'static str, Option<String>)>;
+/// The fields of an object, by name; empty for an object that does not exist.
+pub type Fields = Vec<(&'static str, Option<String>)>;
 type Objects = BTreeMap<(&'static str, String), Fields>;
 
 /// The objects that differ, by kind and name.
 pub fn changes(old: Side, new: Side) -> Vec<ObjectChange> {
     let [old, new] = [objects(old.plan), objects(new.plan)];
-    let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    keys.into_iter().filter_map(|key| change(key, old.get(key), new.get(key))).collect()
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let change = |key: &(&'static str, String)| {
+        let (old, new) = (old.get(key), new.get(key));
+        let none = Fields::new();
+        let fields = fields(old.unwrap_or(&none), new.unwrap_or(&none));
+        let presence = Presence::of(old.is_some(), new.is_some());
+        let differs = presence != Presence::Changed || !fields.is_empty();
+        differs.then(|| ObjectChange { presence, kind: key.0, name: key.1.clone(), fields })
+    };
+    keys.into_iter().filter_map(change).collect()
 }
 
-fn change(
-    (kind, name): &(&'static str, String),
-    old: Option<&Fields>,
-    new: Option<&Fields>,
-) -> Option<ObjectChange> {
-    let value = |fields: Option<&Fields>, field| {
-        fields.and_then(|fields| fields.iter().find(|(name, _)| *name == field)?.1.clone())
-    };
-    let known = new.or(old)?.iter().map(|(field, _)| *field);
+/// The fields that differ.
+pub fn fields(old: &Fields, new: &Fields) -> Vec<FieldChange> {
+    let value = |fields: &Fields, field| fields.iter().find(|(name, _)| *name == field)?.1.clone();
+    let known = if new.is_empty() { old } else { new }.iter().map(|(field, _)| *field);
     let fields = known.map(|field| FieldChange { field, old: value(old, field), new: value(new, field) });
-    let fields: Vec<FieldChange> = fields.filter(|field| field.old != field.new).collect();
-    let presence = match (old, new) {
-        (None, _) => Presence::Added,
-        (_, None) => Presence::Removed,
-        _ => Presence::Changed,
-    };
-    let differs = presence != Presence::Changed || !fields.is_empty();
-    differs.then(|| ObjectChange { kind, name: name.clone(), presence, fields })
-}
-
-/// Those of the named fields that differ.
-pub fn fields(
-    names: &[&'static str],
-    old: &[(&'static str, String)],
-    new: &[(&'static str, String)],
-) -> Vec<FieldChange> {
-    let value = |fields: &[(&'static str, String)], field| {
-        fields.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone())
-    };
-    let fields =
-        names.iter().map(|field| FieldChange { field, old: value(old, *field), new: value(new, *field) });
     fields.filter(|field| field.old != field.new).collect()
 }
 

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::text::{SOURCE_PORT, protocol};
-use super::{Access, Change, Diff, Place, Presence, Statement, Turn, VolumeChange, WayChange};
+use super::{
+    Access, Change, Diff, FieldChange, ObjectChange, Place, Presence, Statement, Turn, VolumeChange,
+    WayChange,
+};
 use crate::plan::policy::{TCP, UDP};
 use crate::reach::{Flow as Witnessed, Opener};
 
@@ -18,7 +21,7 @@ pub struct Record<'a> {
     translations: Vec<Flow<'a>>,
     volumes: Vec<Turned<'a>>,
     conditions: Vec<Way<'a>>,
-    objects: Vec<Object<'a>>,
+    objects: &'a [ObjectChange],
     files: Vec<File<'a>>,
 }
 
@@ -85,10 +88,10 @@ struct Gain<'a> {
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Way<'a> {
-    change: &'static str,
+    change: Presence,
     from: &'a [String],
     to: &'a [String],
-    fields: Vec<Field<'a>>,
+    fields: &'a [FieldChange],
     witness: WayWitness,
 }
 
@@ -99,24 +102,8 @@ struct WayWitness {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct Object<'a> {
-    change: &'static str,
-    kind: &'static str,
-    name: &'a str,
-    fields: Vec<Field<'a>>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct Field<'a> {
-    #[serde(rename = "field")]
-    name: &'static str,
-    before: Option<&'a str>,
-    now: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
 struct File<'a> {
-    change: &'static str,
+    change: Presence,
     path: &'a str,
     added: usize,
     removed: usize,
@@ -127,14 +114,8 @@ struct File<'a> {
 impl<'a> Record<'a> {
     /// The record of a difference; `lines` adds the lines of changed files.
     pub fn of(diff: &'a Diff, lines: bool) -> Self {
-        let object = |it: &'a super::ObjectChange| Object {
-            change: presence(it.presence),
-            kind: it.kind,
-            name: &it.name,
-            fields: it.fields.iter().map(field).collect(),
-        };
         let file = |it: &'a super::FileChange| File {
-            change: presence(it.presence),
+            change: it.presence,
             path: &it.path,
             added: it.added,
             removed: it.removed,
@@ -146,23 +127,19 @@ impl<'a> Record<'a> {
             translations: diff.translations.iter().map(flow).collect(),
             volumes: diff.volumes.iter().map(volumes).collect(),
             conditions: diff.conditions.iter().map(way).collect(),
-            objects: diff.objects.iter().map(object).collect(),
+            objects: &diff.objects,
             files: diff.files.iter().map(file).collect(),
         }
     }
 }
 
-fn field(field: &super::FieldChange) -> Field<'_> {
-    Field { name: field.field, before: field.old.as_deref(), now: field.new.as_deref() }
-}
-
 fn way(way: &WayChange) -> Way<'_> {
     let [source, destination] = way.witness;
     Way {
-        change: presence(way.presence),
+        change: way.presence,
         from: &way.from,
         to: &way.to,
-        fields: way.fields.iter().map(field).collect(),
+        fields: &way.fields,
         witness: WayWitness { source, destination },
     }
 }
@@ -230,13 +207,5 @@ fn witness(flow: &Witnessed) -> Witness {
         source_port,
         destination: flow.destination,
         port: is_ported.then_some(flow.port),
-    }
-}
-
-fn presence(presence: Presence) -> &'static str {
-    match presence {
-        Presence::Added => "added",
-        Presence::Removed => "removed",
-        Presence::Changed => "changed",
     }
 }

@@ -5,11 +5,10 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use super::Side;
 use super::both::{Both, FROM, TO};
-use super::objects::{FieldChange, Presence};
+use super::objects::{FieldChange, Fields, Presence, fields};
 use super::words::End;
-use super::{Side, objects};
-use crate::model::Conditions;
 use crate::packets::Set;
 use crate::plan::Plan;
 use crate::reach::Opener;
@@ -45,14 +44,11 @@ impl WayChange {
 /// The names of conditions, in the order of their words.
 const FIELDS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
 
-/// The conditions of a path, by name; empty without conditions.
-type Like = Vec<(&'static str, String)>;
-
 /// The paths whose conditions differ, by sender and receiver.
 pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
-    let mut known: Vec<[Like; 2]> = vec![[Like::new(), Like::new()]];
+    let mut known: Vec<[Fields; 2]> = vec![[Fields::new(), Fields::new()]];
     let pipes = both.reach.each_ref().map(|reach| reach.pipe);
-    let mut number = |like: [Like; 2]| {
+    let mut number = |like: [Fields; 2]| {
         if like[0] == like[1] {
             return 0;
         }
@@ -80,22 +76,14 @@ pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
     all
 }
 
-fn like(plan: &Plan, pipe: u32) -> Like {
+/// The conditions of a path; no fields without conditions.
+fn like(plan: &Plan, pipe: u32) -> Fields {
     let pipe = u16::try_from(pipe).ok().and_then(|number| plan.pipe(number));
-    pipe.map_or_else(Like::new, |pipe| fields(&pipe.conditions))
+    pipe.map_or_else(Fields::new, |pipe| FIELDS.into_iter().zip(pipe.conditions.words()).collect())
 }
 
-fn fields(conditions: &Conditions) -> Like {
-    FIELDS.into_iter().zip(conditions.words()).filter_map(|(field, value)| Some((field, value?))).collect()
-}
-
-fn change(both: &mut Both, like: &[Like; 2], (from, to, flows): (Set, Set, Set)) -> WayChange {
-    let [old, new] = like;
-    let presence = match (old.is_empty(), new.is_empty()) {
-        (true, _) => Presence::Added,
-        (_, true) => Presence::Removed,
-        _ => Presence::Changed,
-    };
+fn change(both: &mut Both, [old, new]: &[Fields; 2], (from, to, flows): (Set, Set, Set)) -> WayChange {
+    let presence = Presence::of(!old.is_empty(), !new.is_empty());
     // What no longer exists has its old name.
     let side = usize::from(presence != Presence::Removed);
     let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side };
@@ -108,7 +96,7 @@ fn change(both: &mut Both, like: &[Like; 2], (from, to, flows): (Set, Set, Set))
         from: both.words(&end(FROM, from, to)),
         to: both.words(&end(TO, to, from)),
         presence,
-        fields: objects::fields(&FIELDS, old, new),
+        fields: fields(old, new),
         witness: [source, witness.destination],
         flows,
     }

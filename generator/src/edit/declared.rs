@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use super::change::List;
 use super::literal;
 use crate::input;
-use crate::source::find::{DEFAULT, Definition, PLAIN, bytes, segment};
+use crate::source::find::{DEFAULT, Definition, PLAIN, bytes};
+use crate::source::name::segment;
 
 /// The declaration of a file.
 #[derive(Debug, Clone, PartialEq)]

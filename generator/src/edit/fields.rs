@@ -5,12 +5,13 @@ use rnix::ast::{AttrSet, Expr, HasEntry};
 use rowan::ast::AstNode;
 use serde_json::Value;
 
+use super::Definition;
 use super::change::Kind;
 use super::declared;
+use super::file::{File, is_preset_file};
 use super::items::{Container, Splice, Spot};
 use super::refused::{Refused, Why};
 use super::write::{Fields, quoted_name};
-use super::{Definition, File, is_preset_file};
 use crate::source::find::bytes;
 
 impl File<'_> {

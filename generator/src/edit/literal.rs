@@ -6,7 +6,8 @@ use rnix::ast::{self, AttrSet, Expr, HasEntry, InterpolPart, LiteralKind};
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use crate::source::find::{Body, bodies, segment};
+use crate::source::find::{Body, bodies};
+use crate::source::name::segment;
 use crate::source::scope::{self, DEEPEST};
 
 /// The value of an expression, as JSON.

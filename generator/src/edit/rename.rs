@@ -8,11 +8,13 @@ use rnix::ast::{self, Attr, AttrSet, AttrpathValue, Expr, HasEntry};
 use rowan::ast::AstNode;
 
 use super::change::{Kind, List};
+use super::file::File;
 use super::items::Splice;
+use super::literal;
 use super::refused::{Refused, Why};
 use super::write::quoted_name;
-use super::{File, literal};
-use crate::source::find::{Body, OPTION, bodies, bytes, segment};
+use crate::source::find::{Body, OPTION, bodies, bytes};
+use crate::source::name::segment;
 use crate::source::scope;
 
 /// A rename in progress.
@@ -167,7 +169,7 @@ impl<'f, 'a> Renaming<'f, 'a> {
                     {
                         continue;
                     }
-                    if crate::source::find::plain(text).is_none() || !written.contains(self.old) {
+                    if crate::source::name::plain(text).is_none() || !written.contains(self.old) {
                         let by = "an expression".to_owned();
                         return Err(Refused::new(Why::Opaque { option: "the name".to_owned(), by }).at(range));
                     }

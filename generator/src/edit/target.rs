@@ -10,7 +10,8 @@ use rowan::ast::AstNode;
 use super::items::{Container, Splice, Spot};
 use super::refused::{Refused, Why};
 use super::write::{Fields, Manner, quoted_name};
-use crate::source::find::{Definition, OPTION, bytes, segment};
+use crate::source::find::{Definition, OPTION, bytes};
+use crate::source::name::segment;
 
 /// A new statement goes after the first of these that exists. This yields the usual order of a declaration.
 const READING_ORDER: [&str; 6] = ["links", "volumes", "providers", "localhost", "preset", "enable"];

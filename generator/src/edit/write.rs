@@ -8,7 +8,8 @@ use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 use serde_json::Value;
 
-use crate::source::find::{bytes, segment};
+use crate::source::find::bytes;
+use crate::source::name::segment;
 
 /// Longer lines are broken, whatever the style of the neighbours.
 const WIDEST: usize = 120;

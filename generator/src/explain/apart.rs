@@ -4,15 +4,15 @@
 //! Two flows with the same value, between endpoints in the same kind of place, have the same answer except for names
 //! and addresses. The tests compare that with answers computed one by one. Never: an answer, or a rule.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::end::At;
-use crate::model::{Declaration, End, Link};
 use crate::packets::{Field, Map, Set, Side};
 use crate::plan::Plan;
-use crate::plan::policy::{ICMP, TCP, UDP, number_of, ranges_of};
-use crate::reach::{self, Flows, Opener, Reach, Reason, ends};
+use crate::plan::policy::{ICMP, PermissionPart, TCP, UDP};
+use crate::reach::ends::Sets;
+use crate::reach::{self, Flows, Opener, Reach, Reason};
 
 /// Represents ESP and AH, which pf blocks without an answer; `OTHER` represents all protocols without a name here.
 pub(super) const ESP: u8 = 50;
@@ -60,7 +60,7 @@ impl Numbers {
 
 impl<'a> Apart<'a> {
     /// Computes the function for a plan.
-    pub fn of(declaration: &Declaration, plan: &'a Plan) -> Self {
+    pub fn of(plan: &'a Plan) -> Self {
         let mut flows = Flows::default();
         let reach = Reach::of(&mut flows, plan);
         let mut numbers = Numbers::default();
@@ -80,10 +80,20 @@ impl<'a> Apart<'a> {
         let is_of_links = |reason| matches!(reason, Reason::Links | Reason::NoLink);
         let decided =
             flows.select(reach.outcome, |number| is_of_links(reach.outcomes[number as usize].reason));
-        let mut sides = Sides { plan, regions: BTreeMap::new() };
-        for link in &declaration.links {
-            for set in sides.facts(&mut flows, link) {
-                let set = flows.and(set, decided);
+        let parts = plan.policy.parts();
+        let sets = Sets::of(&mut flows, &parts);
+        let mut noted = HashSet::new();
+        // For each link the flows from its senders to its receivers, those in the opposite direction, and those that it
+        // covers.
+        for PermissionPart { from, to, protocol, ports, masquerade: _ } in &parts.permissions {
+            let [there, back] = [(from, to), (to, from)].map(|(from, to)| {
+                let from = sets.ends(&mut flows, Side::Source, from);
+                let to = sets.ends(&mut flows, Side::Destination, to);
+                let pairs = flows.and(from, to);
+                flows.and(pairs, decided)
+            });
+            let service = reach::service(&mut flows, *protocol, ports.as_deref());
+            for set in [there, back, flows.and(there, service)].into_iter().filter(|set| noted.insert(*set)) {
                 map = note(&mut flows, map, set);
             }
         }
@@ -175,47 +185,5 @@ impl<'a> Apart<'a> {
         starts.remove(&0);
         self.starts.insert(map, starts.clone());
         starts
-    }
-}
-
-/// The endpoints of links, as sets.
-struct Sides<'a> {
-    plan: &'a Plan,
-    regions: BTreeMap<(Side, usize), Set>,
-}
-
-impl Sides<'_> {
-    fn of(&mut self, flows: &mut Flows, side: Side, all: &BTreeSet<End>) -> Set {
-        let mut sets = Vec::new();
-        for end in all {
-            match end {
-                End::Provider(name) => {
-                    let Some(at) = self.plan.bridges.iter().position(|it| it.provider == *name) else {
-                        continue;
-                    };
-                    let region = &self.plan.bridges[at].region;
-                    let known = self.regions.entry((side, at));
-                    sets.push(*known.or_insert_with(|| ends::region(flows, side, region)));
-                }
-                End::Volume(name) => {
-                    let address = self.plan.volume(name).map(|volume| volume.address);
-                    sets.push(ends::addresses(flows, side, address.as_ref()));
-                }
-            }
-        }
-        flows.union(&sets)
-    }
-
-    /// The flows from `from` to `to` of a link, those in the opposite direction, and those that it covers.
-    fn facts(&mut self, flows: &mut Flows, link: &Link) -> [Set; 3] {
-        let [there, back] = [(&link.from, &link.to), (&link.to, &link.from)].map(|(from, to)| {
-            let (from, to) = (self.of(flows, Side::Source, from), self.of(flows, Side::Destination, to));
-            flows.and(from, to)
-        });
-        let ports = link.ports.as_ref().map(ranges_of);
-        let protocol = link.protocol.map(number_of);
-        let service = reach::service(flows, protocol, ports.as_deref());
-        let pairs = if link.bidirectional { flows.or(there, back) } else { there };
-        [there, back, flows.and(pairs, service)]
     }
 }

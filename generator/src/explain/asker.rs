@@ -70,7 +70,7 @@ impl<'a> Asker<'a> {
             }
         };
         let more = if explainer.live { explainer.loaded.ports() } else { BTreeSet::new() };
-        let apart = Apart::of(declaration, plan);
+        let apart = Apart::of(plan);
         let (egress, known) = (question.egress, HashMap::new());
         Ok(Self { plan, resolver, explainer, apart, more, only, egress, known, agrees: true })
     }
@@ -152,10 +152,7 @@ impl<'a> Asker<'a> {
             }
             let speaks = speaks && answers.first().is_some_and(|group| group.words[0] == block[0]);
             for group in merged(answers, speaks) {
-                match groups.iter_mut().find(|known| known.parts.all == group.parts.all) {
-                    Some(known) => known.words.extend(group.words),
-                    None => groups.push(group),
-                }
+                add(&mut groups, group);
             }
         }
         groups.sort_by_key(|group| !group.parts.passes());
@@ -347,14 +344,19 @@ impl Parts {
     }
 }
 
+/// Adds endpoints to those with the same answers.
+fn add(groups: &mut Vec<Group>, group: Group) {
+    match groups.iter_mut().find(|known| known.parts.all == group.parts.all) {
+        Some(known) => known.words.extend(group.words),
+        None => groups.push(group),
+    }
+}
+
 /// Groups a block by answers. If its first endpoint `speaks` for the block, it replaces those with the same answers.
 fn merged(answers: Vec<Group>, speaks: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for group in answers {
-        match groups.iter_mut().find(|known| known.parts.all == group.parts.all) {
-            Some(known) => known.words.extend(group.words),
-            None => groups.push(group),
-        }
+        add(&mut groups, group);
     }
     let others: Vec<String> = groups.iter().skip(1).flat_map(|group| group.words.clone()).collect();
     if let Some(first) = groups.first_mut().filter(|_| speaks) {

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use ipnet::Ipv4Net;
+
 use crate::loading::{EGRESS, Interfaces, MESH, bridge_macro};
 use crate::others;
 use crate::pf::eval::{List, Machine};
@@ -390,17 +392,24 @@ fn add_tables(ruleset: &mut Ruleset, rendered: &Ruleset) {
     }
 }
 
-/// Adds the tables that the rules of a partition use; the labels name the endpoints from which their contents follow.
+/// Adds the tables that the rules of partitions and slow paths use; their names tell what is in them.
 fn add_ends(ruleset: &mut Ruleset, plan: &Plan) {
     let mut tables = BTreeMap::new();
-    for rule in &ruleset.rules.filter {
-        let Some((one, other)) = rule.label.as_deref().and_then(faults::ends) else { continue };
-        // The second rule of a partition has the two tables in opposite order.
-        if let (Address::Table(from), Address::Table(to)) = (&rule.source.address, &rule.destination.address)
-            && !tables.contains_key(from)
-        {
-            tables.insert(from.clone(), faults::reach(plan, one, other));
-            tables.insert(to.clone(), faults::reach(plan, other, one));
+    for rule in ruleset.rules.lists().into_iter().flatten() {
+        let (Address::Table(from), Address::Table(to)) = (&rule.source.address, &rule.destination.address)
+        else {
+            continue;
+        };
+        let (Some(one), Some(two)) = (faults::table(from), faults::table(to)) else { continue };
+        for (name, table, other) in [(from, one, two), (to, two, one)] {
+            let reach = if table.is_here {
+                let networks =
+                    faults::here(plan, table.end, other.end).into_iter().map(Ipv4Net::from).collect();
+                Some(faults::Reach { networks, without: Vec::new() })
+            } else {
+                faults::reach(plan, table.end, other.end)
+            };
+            tables.insert(name.clone(), reach);
         }
     }
     let known: BTreeSet<String> = defined(ruleset).into_iter().map(str::to_owned).collect();

@@ -32,7 +32,7 @@ pub fn opening(
     service: Option<Service>,
 ) -> Option<Opening> {
     let (from, to) = (linked(plan, source)?, linked(plan, destination)?);
-    if provider(plan, &from) == provider(plan, &to) {
+    if plan.provider_of(&from) == plan.provider_of(&to) {
         return None;
     }
     let protocol = service.and_then(|service| link_protocol(service.protocol));
@@ -103,13 +103,6 @@ fn linked(plan: &Plan, end: &End) -> Option<model::End> {
     let bridge = plan.bridges.iter().find(|bridge| bridge.region.contains(end.address));
     let volume = volume.map(|volume| model::End::Volume(volume.name.clone()));
     volume.or_else(|| bridge.map(|bridge| model::End::Provider(bridge.provider.clone())))
-}
-
-fn provider<'a>(plan: &'a Plan, end: &'a model::End) -> Option<&'a model::Name> {
-    match end {
-        model::End::Provider(name) => Some(name),
-        model::End::Volume(name) => plan.volume(name).map(|volume| &volume.provider),
-    }
 }
 
 /// A link's endpoint, with the extent of what it stands for.

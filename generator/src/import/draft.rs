@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
-use super::Left;
+use super::unusable::Left;
 use crate::model::{FreeNetworks, Name, Protocol};
 use crate::place::Quoted;
 

@@ -2,7 +2,7 @@
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::Unusable;
+use super::unusable::Unusable;
 
 /// A value and its line.
 #[derive(Debug, Clone, PartialEq)]

@@ -266,12 +266,12 @@ impl<T: Read> Read for Vec<Option<T>> {
 /// An entry that cannot be read is kept as an empty one: its name exists, so references to it are not errors.
 impl<T: Read + Default> Read for BTreeMap<String, T> {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
-        let mut map = BTreeMap::new();
-        for (key, value) in entries(tree, at, problems)? {
+        let entries = entries(tree, at, problems)?;
+        let read = |(key, value)| {
             let value = T::read(value, at.child(&key), problems).unwrap_or_default();
-            map.insert(key, value);
-        }
-        Some(map)
+            (key, value)
+        };
+        Some(entries.into_iter().map(read).collect())
     }
 }
 

@@ -59,20 +59,36 @@ pub fn is_up() -> Result<bool> {
 
 /// Sends a request to a lab; returns the reply, the descriptors that came with it, and the stream.
 pub fn ask(address: &str, request: &Request) -> Result<(Reply, Vec<OwnedFd>, UnixStream)> {
-    let Some(mut stream) = connect(address)? else {
+    let Some(stream) = connect(address)? else {
         bail!("no lab is up\nhint: `nixvol-net lab up`, or `nixvol-net lab run -- COMMAND`");
     };
+    let descriptors = send(&stream, request)?;
+    // Reads byte by byte, so that nothing after the reply is consumed; replies are short.
+    let reply = reply(BufReader::with_capacity(1, &stream))?;
+    Ok((reply, descriptors, stream))
+}
+
+/// Sends a request that has a long reply, and nothing after it; `None` if no lab is up.
+pub fn ask_at_length(address: &str, request: &Request) -> Result<Option<Reply>> {
+    let Some(stream) = connect(address)? else { return Ok(None) };
+    send(&stream, request)?;
+    reply(BufReader::new(&stream)).map(Some)
+}
+
+fn send(mut stream: &UnixStream, request: &Request) -> Result<Vec<OwnedFd>> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).context("cannot connect to the lab")?;
-    let descriptors = receive(&stream)?;
+    receive(stream)
+}
+
+fn reply(mut stream: impl BufRead) -> Result<Reply> {
     let mut line = String::new();
-    // Reads byte by byte, so that nothing after the reply is consumed; replies are short.
-    BufReader::with_capacity(1, &stream).read_line(&mut line).context("cannot read the lab's answer")?;
+    stream.read_line(&mut line).context("cannot read the lab's answer")?;
     if line.is_empty() {
         bail!("the lab has ended");
     }
-    Ok((serde_json::from_str(&line)?, descriptors, stream))
+    Ok(serde_json::from_str(&line)?)
 }
 
 /// The descriptors that precede a reply, on one byte that carries them.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::serve as serve_capture;
 use super::client::is_own;
+use super::observe::{Traffic, traffic};
 use super::pump::Shared;
 use super::serve::{declared, unreadable};
 
@@ -59,6 +60,10 @@ pub enum Request {
         /// anchor.
         kill: bool,
     },
+    /// Report its state with its traffic.
+    Observe,
+    /// Report the declaration and the anchor that it runs.
+    Source,
     /// Report the texts of the anchor by which open connections may have been permitted.
     Loaded,
     /// Send the packets of a node or a link as pcapng after the reply.
@@ -100,6 +105,24 @@ pub enum Reply {
     Owner(u64),
     /// The state of the lab.
     Status(Box<Status>),
+    /// The state of the lab with its traffic.
+    Observed {
+        /// Which lab this is, and which declaration it runs: another number after a restart or an `apply`.
+        generation: u64,
+        /// Its state.
+        status: Box<Status>,
+        /// Its traffic.
+        traffic: Traffic,
+    },
+    /// The declaration that the lab runs, as JSON, and its anchor.
+    Source {
+        /// As in [`Reply::Observed`].
+        generation: u64,
+        /// The declaration.
+        input: String,
+        /// The text of the anchor.
+        anchor: String,
+    },
     /// The texts of the anchor loaded since connections were last ended.
     Loaded {
         /// The texts, concatenated.
@@ -190,8 +213,21 @@ pub struct Lab {
     pub file: String,
     /// The texts of the anchor since connections were last ended: an open one may have been permitted by any of them.
     pub loaded: Mutex<String>,
+    /// What it runs now.
+    pub source: Mutex<Running>,
     /// The number for the next client that asks for one.
     pub owners: AtomicU64,
+}
+
+/// The declaration and the rules that a lab runs.
+#[derive(Clone)]
+pub struct Running {
+    /// Another number for every start and every `apply`.
+    pub generation: u64,
+    /// The declaration, as JSON.
+    pub input: String,
+    /// The text of the anchor.
+    pub anchor: String,
 }
 
 /// Serves each connection in a thread of its own.
@@ -288,9 +324,22 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
                 loaded.clear();
             }
             loaded.push_str(anchor);
+            let mut source = lab.source.lock().unwrap_or_else(PoisonError::into_inner);
+            *source =
+                Running { generation: source.generation + 1, input: input.clone(), anchor: anchor.clone() };
             let states = router.rules().machine().states();
             let cut = if *kill { format!(", {killed} states killed") } else { String::new() };
             format!("{} rules loaded{cut}, {states} states stay", count(&router))
+        }
+        Request::Observe => {
+            let generation = lab.source.lock().unwrap_or_else(PoisonError::into_inner).generation;
+            let (status, traffic) = (Box::new(status(lab, &router)), traffic(&router));
+            return Ok(Reply::Observed { generation, status, traffic });
+        }
+        Request::Source => {
+            let Running { generation, input, anchor } =
+                lab.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Ok(Reply::Source { generation, input, anchor });
         }
         Request::Loaded => {
             let text = lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -313,12 +362,11 @@ fn fault(lab: &Lab, router: &mut Router, asked: &Asked) -> Result<String> {
     are_ends(lab, [Some(one.as_str()), other.as_deref()])?;
     let topology = router.topology();
     let ones = topology.group(one);
-    let others = match other {
-        Some(other) => topology.group(other),
-        None => {
-            let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
-            topology.nodes().filter(is_other).map(|(id, _)| id).collect()
-        }
+    let others = if let Some(other) = other {
+        topology.group(other)
+    } else {
+        let is_other = |(id, node): &(NodeId, &Node)| node.provider.is_some() && !ones.contains(id);
+        topology.nodes().filter(is_other).map(|(id, _)| id).collect()
     };
     let mut fault = Fault::new((one.clone(), &ones), (other.clone(), &others), trouble);
     fault.owner = *owner;
@@ -364,7 +412,7 @@ fn told(Fault { one, other, trouble, .. }: &Fault) -> String {
 fn are_ends(lab: &Lab, ends: [Option<&str>; 2]) -> Result<()> {
     let providers = lab.plan.bridges.iter().map(|bridge| bridge.provider.as_str());
     let known: Vec<&str> = providers.chain(lab.plan.volumes.iter().map(|it| it.name.as_str())).collect();
-    for end in ends.into_iter().flatten().filter(|end| !known.contains(end)) {
+    if let Some(end) = ends.into_iter().flatten().find(|end| !known.contains(end)) {
         let near = nixvol_net::input::nearest(end, known.iter().copied());
         let hint = near
             .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean `{near}`?"));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 use tun_rs::SyncDevice;
 
 use super::client::VARIABLE;
-use super::control::{self, Lab};
+use super::control::{self, Lab, Running};
 use super::enter::prepare;
 use super::node::{self, Space};
 use super::probe;
@@ -85,7 +85,8 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         plan,
         cast,
         file: setup.file,
-        loaded: Mutex::new(setup.anchor),
+        loaded: Mutex::new(setup.anchor.clone()),
+        source: Mutex::new(Running { generation: generation(), input: setup.input, anchor: setup.anchor }),
         owners: AtomicU64::new(1),
     });
     carry(&shared, devices);
@@ -113,6 +114,12 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         }
         Task::Test { json } => probe::run(&lab, json),
     }
+}
+
+/// A number that no earlier lab had: the time of its start.
+fn generation() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or_default()
 }
 
 /// Runs the packet loop in a thread of its own; if it fails, the whole process exits.

@@ -7,9 +7,8 @@ use super::diagram::{Diagrams, Map, Memo, OVER, Set};
 pub struct Row {
     /// The first part of the match; usually direction, interface, family and source.
     pub top: Set,
-    /// The second part of the match; usually destination and service. The row matches what is in both.
-    pub rest: Set,
-    /// The value for the packets that match.
+    /// The value for the packets of `top` that match; undecided for those that do not, usually by destination and
+    /// service.
     pub then: Map,
 }
 
@@ -34,43 +33,53 @@ impl Diagrams {
         answer
     }
 
+    /// A function inside a set, undecided outside it.
+    pub fn only(&mut self, set: Set, then: Map) -> Map {
+        self.choose(set, then, Map::UNDECIDED)
+    }
+
     /// For each packet the value of the first row that matches; undecided if none does. The rows are combined by
     /// halves, which avoids applying each row to the combination of all rows after it.
     pub fn first_match(&mut self, rows: &[Row]) -> Map {
         let runs: Vec<&[Row]> = rows.chunk_by(|one, other| one.top == other.top).collect();
-        self.first_by_halves(&runs, &mut |diagrams, run| {
-            let top = run.first().map_or(Set::NONE, |row| row.top);
-            let rest = diagrams.first_by_halves(run, &mut |diagrams, row| {
-                diagrams.choose(row.rest, row.then, Map::UNDECIDED)
-            });
-            diagrams.choose(top, rest, Map::UNDECIDED)
-        })
+        let first = self.by_halves(
+            &runs,
+            &|run| run.len(),
+            &mut |diagrams, run| {
+                let then = diagrams.by_halves(run, &|_| 1, &mut |_, row| row.then, &mut Self::over);
+                diagrams.only(run[0].top, then.unwrap_or(Map::UNDECIDED))
+            },
+            &mut Self::over,
+        );
+        first.unwrap_or(Map::UNDECIDED)
     }
 
-    fn first_by_halves<T>(&mut self, items: &[T], function: &mut impl FnMut(&mut Self, &T) -> Map) -> Map {
-        match items {
-            [] => Map::UNDECIDED,
-            [one] => function(self, one),
-            several => {
-                let (front, behind) = several.split_at(several.len() / 2);
-                let front = self.first_by_halves(front, function);
-                let behind = self.first_by_halves(behind, function);
-                self.over(front, behind)
-            }
-        }
-    }
-
-    /// The union of many sets, combined by halves.
+    /// The union of many sets.
     pub fn union(&mut self, sets: &[Set]) -> Set {
-        match sets {
-            [] => Set::NONE,
-            [one] => *one,
-            several => {
-                let (front, behind) = several.split_at(several.len() / 2);
-                let (front, behind) = (self.union(front), self.union(behind));
-                self.or(front, behind)
-            }
+        self.by_halves(sets, &|_| 1, &mut |_, set| *set, &mut Self::or).unwrap_or(Set::NONE)
+    }
+
+    /// Combines what `one` makes of each item, by halves of equal weight: a heavy item is combined with few others.
+    fn by_halves<T, R>(
+        &mut self,
+        items: &[T],
+        weight: &impl Fn(&T) -> usize,
+        one: &mut impl FnMut(&mut Self, &T) -> R,
+        two: &mut impl FnMut(&mut Self, R, R) -> R,
+    ) -> Option<R> {
+        if items.len() < 2 {
+            return items.first().map(|item| one(self, item));
         }
+        let half = items.iter().map(weight).sum::<usize>() / 2;
+        let mut so_far = 0;
+        let middle = items.iter().take_while(|item| {
+            so_far += weight(item);
+            so_far <= half
+        });
+        let (front, behind) = items.split_at(middle.count().clamp(1, items.len() - 1));
+        let (front, behind) =
+            (self.by_halves(front, weight, one, two), self.by_halves(behind, weight, one, two));
+        front.zip(behind).map(|(front, behind)| two(self, front, behind))
     }
 
     /// The function whose value is `join` of the values of two functions, packet by packet.
@@ -78,18 +87,13 @@ impl Diagrams {
         self.join_within(one, other, None, join, &mut Memo::default())
     }
 
-    /// Joins many functions by halves. `neutral` must be a neutral element: joined with it, a value does not change.
+    /// Joins many functions. `neutral` must be a neutral element: joined with it, a value does not change.
     pub fn join_all(&mut self, maps: &[Map], neutral: u32, join: &mut impl FnMut(u32, u32) -> u32) -> Map {
-        match maps {
-            [] => Map::constant(neutral),
-            [one] => *one,
-            several => {
-                let (front, behind) = several.split_at(several.len() / 2);
-                let front = self.join_all(front, neutral, join);
-                let behind = self.join_all(behind, neutral, join);
-                self.join_within(front, behind, Some(Map::constant(neutral)), join, &mut Memo::default())
-            }
-        }
+        let neutral = Map::constant(neutral);
+        let all = self.by_halves(maps, &|_| 1, &mut |_, map| *map, &mut |diagrams, front, behind| {
+            diagrams.join_within(front, behind, Some(neutral), join, &mut Memo::default())
+        });
+        all.unwrap_or(neutral)
     }
 
     fn join_within(

@@ -149,12 +149,6 @@ impl Diagrams {
         self.nodes.len()
     }
 
-    /// A function to 0 and 1, as a set.
-    #[expect(clippy::unused_self, reason = "a set belongs to its diagrams")]
-    pub(super) fn set(&self, map: Map) -> Set {
-        Set(map)
-    }
-
     pub(super) fn node(&self, map: Map) -> Node {
         // The index of a constant is beyond all nodes.
         self.nodes.get(map.index()).copied().unwrap_or(Node { level: LAST, low: map, high: map })
@@ -202,7 +196,7 @@ impl Diagrams {
     }
 
     fn grow(&mut self) {
-        let length = self.unique.len() * 2;
+        let length = self.unique.len() * 4;
         let mut unique = vec![0; length];
         for (number, node) in (1..).zip(&self.nodes) {
             let mut at = place([node.low.0, node.high.0, u32::from(node.level)], length);
@@ -267,11 +261,11 @@ impl Diagrams {
         if let Some(answer) = self.known(question) {
             return answer;
         }
-        let nodes = [set.0, then, other].map(|map| self.node(map));
-        let level = nodes[0].level.min(nodes[1].level).min(nodes[2].level);
-        let (set_low, set_high) = nodes[0].sides(set.0, level);
-        let (then_low, then_high) = nodes[1].sides(then, level);
-        let (other_low, other_high) = nodes[2].sides(other, level);
+        let (set_node, then_node, other_node) = (self.node(set.0), self.node(then), self.node(other));
+        let level = set_node.level.min(then_node.level).min(other_node.level);
+        let (set_low, set_high) = set_node.sides(set.0, level);
+        let (then_low, then_high) = then_node.sides(then, level);
+        let (other_low, other_high) = other_node.sides(other, level);
         let low = self.choose(Set(set_low), then_low, other_low);
         let high = self.choose(Set(set_high), then_high, other_high);
         let answer = self.make(level, low, high);

@@ -57,7 +57,7 @@ impl Space {
             let is_it = if has(usual) { Set::ALL } else { Set::NONE };
             set = self.diagrams.make(level, set, is_it.as_map());
         }
-        self.diagrams.set(set)
+        Set(set)
     }
 }
 

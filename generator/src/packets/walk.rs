@@ -22,7 +22,7 @@ impl Diagrams {
     /// The packets whose value satisfies a predicate.
     pub fn select(&mut self, map: Map, is_meant: impl Fn(u32) -> bool) -> Set {
         let set = self.renumber(map, &mut |number| u32::from(is_meant(number)));
-        self.set(set)
+        Set(set)
     }
 
     /// Replaces the part of a function from a level on by what `change` returns for it.
@@ -68,31 +68,26 @@ impl Diagrams {
 
     /// Restricts a function: `bits` gives the known bits by level, `None` for free ones, for all levels up to `last`.
     pub(super) fn fix(&mut self, map: Map, bits: &impl Fn(u16) -> Option<bool>, last: u16) -> Map {
-        self.fix_within(map, bits, last, &mut Memo::default())
+        let walk = self.walk();
+        self.fix_within(map, bits, last, walk)
     }
 
-    fn fix_within(
-        &mut self,
-        map: Map,
-        bits: &impl Fn(u16) -> Option<bool>,
-        last: u16,
-        memo: &mut Memo<Map, Map>,
-    ) -> Map {
+    fn fix_within(&mut self, map: Map, bits: &impl Fn(u16) -> Option<bool>, last: u16, walk: u32) -> Map {
         let node = self.node(map);
         if node.level > last {
             return map;
         }
-        if let Some(known) = memo.get(&map) {
-            return *known;
+        if let Some(known) = self.answered(walk, map) {
+            return known;
         }
         let fixed = if let Some(bit) = bits(node.level) {
-            self.fix_within(if bit { node.high } else { node.low }, bits, last, memo)
+            self.fix_within(if bit { node.high } else { node.low }, bits, last, walk)
         } else {
-            let low = self.fix_within(node.low, bits, last, memo);
-            let high = self.fix_within(node.high, bits, last, memo);
+            let low = self.fix_within(node.low, bits, last, walk);
+            let high = self.fix_within(node.high, bits, last, walk);
             self.make(node.level, low, high)
         };
-        memo.insert(map, fixed);
+        self.answer(walk, map, fixed);
         fixed
     }
 
@@ -121,36 +116,19 @@ impl Diagrams {
         forgot
     }
 
-    /// Moves the bits of a set to other levels, which must keep their order.
-    pub(super) fn shift(&mut self, set: Set, level: &impl Fn(u16) -> u16) -> Set {
-        self.shift_within(set, level, &mut Memo::default())
-    }
-
-    fn shift_within(&mut self, set: Set, level: &impl Fn(u16) -> u16, memo: &mut Memo<Set, Set>) -> Set {
-        if set.0.as_constant().is_some() {
-            return set;
-        }
-        let node = self.node(set.0);
-        if let Some(known) = memo.get(&set) {
-            return *known;
-        }
-        let low = self.shift_within(Set(node.low), level, memo);
-        let high = self.shift_within(Set(node.high), level, memo);
-        let shifted = Set(self.make(level(node.level), low.0, high.0));
-        memo.insert(set, shifted);
-        shifted
-    }
-
-    /// Splits a function at a level: every remaining function that it can have from there on, with the set of packets,
-    /// by the bits before, that lead to it. The sets are disjoint and cover all packets.
-    pub(super) fn cut(&mut self, map: Map, level: u16) -> Vec<(Set, Map)> {
+    /// Splits a set at a level: every set that remains from there on, except the empty one, after the set of packets, by
+    /// the bits before, that lead to it.
+    pub(super) fn split(&mut self, set: Set, level: u16) -> Vec<(Set, Set)> {
         // Level by level, so that all paths to a node are known when it is expanded.
         let mut waiting: BTreeMap<(u16, Map), Set> =
-            BTreeMap::from([((self.level(map).min(level), map), Set::ALL)]);
+            BTreeMap::from([((self.level(set.0).min(level), set.0), Set::ALL)]);
         let mut parts = Vec::new();
         while let Some(((at, map), reached)) = waiting.pop_first() {
+            if map == Set::NONE.0 {
+                continue;
+            }
             if at >= level {
-                parts.push((reached, map));
+                parts.push((reached, Set(map)));
                 continue;
             }
             let bit = Set(self.make(at, Set::NONE.0, Set::ALL.0));
@@ -213,19 +191,19 @@ impl Diagrams {
         found
     }
 
-    /// The bits of a packet of a set, each as `wished` if possible; `None` if the set is empty.
-    pub(super) fn pick(&self, set: Set, wished: impl Fn(u16) -> bool) -> Option<Way> {
+    /// The bits of a packet for which a function is not `unwanted`, each as `wished` if possible; `None` if there is no
+    /// such packet.
+    pub(super) fn pick(&self, mut map: Map, unwanted: Map, wished: impl Fn(u16) -> bool) -> Option<Way> {
         let mut way = Way::with_capacity(LONG);
-        let mut map = set.0;
         while map.as_constant().is_none() {
             let node = self.node(map);
             let (wish, other) =
                 if wished(node.level) { (node.high, node.low) } else { (node.low, node.high) };
-            let takes_wish = wish != Set::NONE.0;
+            let takes_wish = wish != unwanted;
             way.push((node.level, wished(node.level) == takes_wish));
             map = if takes_wish { wish } else { other };
         }
-        (map == Set::ALL.0).then_some(way)
+        (map != unwanted).then_some(way)
     }
 
     /// The value of a function for one packet.

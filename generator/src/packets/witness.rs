@@ -1,8 +1,9 @@
 //! Witnesses: a realistic packet of a set, and the value of a function for one packet.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
-use super::{Direction, Family, Field, Map, Set, Side, Space, number_of, protocol};
+use super::{Direction, Family, Field, Map, Row, Set, Side, Space, number_of, protocol};
 
 /// One packet at one of pf's hooks. Fields that its protocol lacks have no meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,18 +34,34 @@ pub struct Packet {
     pub options: bool,
 }
 
-/// A packet's bits by level.
+/// A packet's bits by level, from the highest bit of the first word.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bits([u128; 4]);
 
 impl Bits {
     pub(super) fn has(&self, level: u16) -> bool {
-        self.0.get(usize::from(level >> 7)).is_some_and(|word| word >> (level & 127) & 1 == 1)
+        self.0[usize::from(level >> 7)] >> (127 - (level & 127)) & 1 == 1
     }
 
     fn put(&mut self, level: u16, bit: bool) {
-        if let Some(word) = self.0.get_mut(usize::from(level >> 7)) {
-            *word = *word & !(1 << (level & 127)) | u128::from(bit) << (level & 127);
+        let (word, place) = (&mut self.0[usize::from(level >> 7)], 127 - (level & 127));
+        *word = *word & !(1 << place) | u128::from(bit) << place;
+    }
+
+    /// The bits at these levels, as a number.
+    fn number(&self, levels: Range<u16>) -> u128 {
+        let (word, place) = (usize::from((levels.end - 1) >> 7), 127 - u32::from((levels.end - 1) & 127));
+        let before = word.checked_sub(1).map_or(0, |before| self.0[before]);
+        let number = self.0[word] >> place | before.checked_shl(128 - place).unwrap_or(0);
+        number & u128::MAX.checked_shr(128 - u32::from(levels.end - levels.start)).unwrap_or(0)
+    }
+
+    /// Sets the bits of a number at these levels, which must be unset.
+    fn put_number(&mut self, levels: Range<u16>, number: u128) {
+        let (word, place) = (usize::from((levels.end - 1) >> 7), 127 - u32::from((levels.end - 1) & 127));
+        self.0[word] |= number << place;
+        if let Some(before) = word.checked_sub(1) {
+            self.0[before] |= number.checked_shr(128 - place).unwrap_or(0);
         }
     }
 }
@@ -85,25 +102,27 @@ impl Space {
     /// Any packet of a set, as close to the default packet as the set allows; `None` if it is empty.
     pub fn any(&self, set: Set) -> Option<Packet> {
         let usual = &self.usual;
-        let way = self.diagrams.pick(set, |level| usual.has(level))?;
+        let way = self.diagrams.pick(set.as_map(), Set::NONE.as_map(), |level| usual.has(level))?;
         Some(self.packet(&way))
     }
 
-    /// Any packet of the intersection of two sets. Cheap if the second tests few of the bits that the first tests.
-    pub fn any_of_both(&mut self, one: Set, other: Set) -> Option<Packet> {
+    /// Any packet that a row of a first-match table matches. Cheap if the row's function tests few of the bits that its
+    /// `top` tests.
+    pub fn any_of_row(&mut self, Row { top, then }: Row) -> Option<Packet> {
         let (mut wished, mut told) = (self.usual.clone(), Bits::default());
-        let mut way = self.diagrams.pick(one, |level| wished.has(level))?;
+        let mut way = self.diagrams.pick(top.as_map(), Set::NONE.as_map(), |level| wished.has(level))?;
         for (level, bit) in &way {
             wished.put(*level, *bit);
             told.put(*level, true);
         }
-        let rest = self.diagrams.pick(other, |level| wished.has(level))?;
+        let rest = self.diagrams.pick(then, Map::UNDECIDED, |level| wished.has(level))?;
         let is_told = |(level, bit): &(u16, bool)| told.has(*level) && wished.has(*level) != *bit;
         if rest.iter().any(is_told) {
-            let both = self.and(one, other);
-            return self.any(both);
+            let both = self.only(top, then);
+            way = self.diagrams.pick(both, Map::UNDECIDED, |level| wished.has(level))?;
+        } else {
+            way.extend(rest);
         }
-        way.extend(rest);
         Some(self.packet(&way))
     }
 
@@ -122,7 +141,11 @@ impl Space {
     /// The values of several functions for a packet.
     pub fn all_of_packet<const N: usize>(&self, maps: [Map; N], packet: &Packet) -> [u32; N] {
         let bits = self.bits(packet);
-        maps.map(|map| self.diagrams.number(map, |level| bits.has(level)))
+        let mut values = [0; N];
+        for (value, map) in values.iter_mut().zip(maps) {
+            *value = self.diagrams.number(map, |level| bits.has(level));
+        }
+        values
     }
 
     /// Whether a packet is in a set.
@@ -130,7 +153,7 @@ impl Space {
         self.of(set.as_map(), packet) == 1
     }
 
-    fn numbers_of(&self, packet: &Packet) -> [(std::ops::Range<u16>, u128); 13] {
+    fn numbers_of(&self, packet: &Packet) -> [(Range<u16>, u128); 13] {
         let family = Family::of(packet.source);
         let known = self.interfaces.binary_search(&packet.interface);
         let address = |side, address| {
@@ -160,12 +183,7 @@ impl Space {
     pub(super) fn bits(&self, packet: &Packet) -> Bits {
         let mut bits = Bits::default();
         for (levels, number) in self.numbers_of(packet) {
-            let mut left = number;
-            while left != 0 {
-                let bit = left.trailing_zeros();
-                bits.put(levels.end - 1 - u16::try_from(bit).unwrap_or(0), true);
-                left &= left - 1;
-            }
+            bits.put_number(levels, number);
         }
         bits
     }
@@ -176,9 +194,7 @@ impl Space {
         for (level, bit) in way {
             bits.put(*level, *bit);
         }
-        let number = |levels: std::ops::Range<u16>| {
-            levels.fold(0, |number, level| number << 1 | u128::from(bits.has(level)))
-        };
+        let number = |levels: Range<u16>| bits.number(levels);
         let direction = Self::direction_level();
         let inet6 = bits.has(self.family_level());
         let family = if inet6 { Family::Inet6 } else { Family::Inet };

@@ -141,6 +141,11 @@ impl Machine {
         self.memory.states.remove_all(|_, key| doomed(&Conversation::of(key)))
     }
 
+    /// The flows that have a state, in no particular order.
+    pub fn conversations(&self) -> impl Iterator<Item = Conversation> {
+        self.memory.states.keys().map(Conversation::of)
+    }
+
     /// Number of states.
     pub fn states(&self) -> usize {
         self.memory.states.len()

@@ -2,19 +2,31 @@
 //!
 //! It exists because the kernel has no lists, and verdicts and labels depend on the order in which pfctl multiplies
 //! them: interface, protocol, ICMP type, source, source port, OS, destination, destination port, user, group. Sees:
-//! host, names, parse (to add rules and report errors), syntax. Never: text.
+//! host, names, syntax. Never: text, or the parser.
 
 use super::host::Host;
-use super::names::{ICMP, ICMP6, Names, TCP, UDP};
-use super::parse::matcher::FromTo;
-use super::parse::{MOST_RULES, PORT_UNREACHABLE, PORT_UNREACHABLE6, Parser};
+use super::names::{ICMP, ICMP6, Names, PORT_UNREACHABLE, PORT_UNREACHABLE6, TCP, UDP};
 use super::syntax::{
     Action, Address, Block, Endpoint, Family, Icmp, IdMatch, Interface, NumberMatch, PoolHost, PortMatch,
     Rule, SourceTrack, StateKind,
 };
 
+/// Most rules that an input may expand to, counted with their pools. Lists multiply: eight lists of ten are a hundred
+/// million rules.
+pub const MOST_RULES: usize = 100_000;
+
 /// Longest label or tag, with variables substituted.
 const LONGEST_LABEL: usize = 63;
+
+/// `from … to …` as written.
+#[derive(Default)]
+pub(super) struct FromTo {
+    pub source: Vec<Host>,
+    pub source_ports: Vec<PortMatch>,
+    pub oses: Vec<String>,
+    pub destination: Vec<Host>,
+    pub destination_ports: Vec<PortMatch>,
+}
 
 /// A rule with its lists; an empty list counts as one combination without a value.
 pub(super) struct Draft {
@@ -105,24 +117,24 @@ struct Choice<'d> {
 
 impl<'d> Choice<'d> {
     /// The combination with this number: the last list varies fastest.
-    fn new(draft: &'d Draft, mut turn: usize) -> Self {
-        fn pick<'l, T>(list: &'l [T], turn: &mut usize) -> Option<&'l T> {
+    fn new(draft: &'d Draft, mut number: usize) -> Self {
+        fn pick<'l, T>(list: &'l [T], rest: &mut usize) -> Option<&'l T> {
             let count = list.len().max(1);
-            let index = *turn % count;
-            *turn /= count;
+            let index = *rest % count;
+            *rest /= count;
             list.get(index)
         }
-        let turn = &mut turn;
-        let group = pick(&draft.groups, turn).copied();
-        let user = pick(&draft.users, turn).copied();
-        let destination_port = pick(&draft.destination_ports, turn).copied();
-        let destination = pick(&draft.destination, turn);
-        let os = pick(&draft.oses, turn);
-        let source_port = pick(&draft.source_ports, turn).copied();
-        let source = pick(&draft.source, turn);
-        let icmp = pick(&draft.icmp, turn).copied();
-        let protocol = pick(&draft.protocols, turn).copied();
-        let interface = pick(&draft.interfaces, turn);
+        let rest = &mut number;
+        let group = pick(&draft.groups, rest).copied();
+        let user = pick(&draft.users, rest).copied();
+        let destination_port = pick(&draft.destination_ports, rest).copied();
+        let destination = pick(&draft.destination, rest);
+        let os = pick(&draft.oses, rest);
+        let source_port = pick(&draft.source_ports, rest).copied();
+        let source = pick(&draft.source, rest);
+        let icmp = pick(&draft.icmp, rest).copied();
+        let protocol = pick(&draft.protocols, rest).copied();
+        let interface = pick(&draft.interfaces, rest);
         Self {
             interface,
             protocol,
@@ -158,57 +170,53 @@ impl<'d> Choice<'d> {
     }
 }
 
-/// Adds all rules that a draft expands to.
-pub(super) fn expand(parser: &mut Parser<'_>, draft: &Draft) {
+/// What a draft expands to.
+#[derive(Default)]
+pub(super) struct Expansion {
+    /// The rules, in order, without their places and numbers.
+    pub rules: Vec<Rule>,
+    /// The errors, in the order in which pfctl reports them.
+    pub errors: Vec<String>,
+    /// How much of [`MOST_RULES`] it takes.
+    pub work: usize,
+}
+
+/// All rules that a draft expands to. `matched` is the value of `$nr` for the first of them, and `used` is how much
+/// of [`MOST_RULES`] the input has taken so far.
+pub(super) fn expand(draft: &Draft, names: Names, matched: u32, used: usize) -> Expansion {
+    let mut expansion = Expansion::default();
     let combinations = draft.combinations();
     let work = combinations.saturating_mul(draft.weight());
-    if work.saturating_add(parser.rules) > MOST_RULES {
-        parser.complain(format!("the lists expand to more than {MOST_RULES} rules"));
-        return;
+    if work.saturating_add(used) > MOST_RULES {
+        expansion.errors.push(format!("the lists expand to more than {MOST_RULES} rules"));
+        return expansion;
     }
-    parser.rules += work;
-    let mut added = 0;
+    expansion.work = work;
+    let mut number = matched;
     let mut bad_netmask = false;
     for combination in 0..combinations {
         let choice = Choice::new(draft, combination);
         let Some((family, interface)) = choice.settle(draft.rule.family) else {
             continue;
         };
-        let frame = parser.frames.last().expect("the file's own frame is always there");
-        let turn = Turn { number: frame.matched, first: added == 0, names: parser.names() };
-        match build(draft, &choice, family, interface, &turn) {
+        let context = Context { number, first: expansion.rules.is_empty(), names };
+        match build(draft, &choice, family, interface, &context) {
             Ok(rule) if !bad_netmask => {
-                added += 1;
-                add(parser, rule);
+                number += 1;
+                expansion.rules.push(rule);
             }
-            Ok(_) => parser.complain("skipping rule due to errors"),
+            Ok(_) => expansion.errors.push("skipping rule due to errors".to_owned()),
             Err(errors) => {
                 // After an invalid netmask or type pfctl skips the remaining combinations too.
                 bad_netmask = bad_netmask || errors.fatal;
-                errors.messages.into_iter().for_each(|message| parser.complain(message));
+                expansion.errors.extend(errors.messages);
             }
         }
     }
-    if added == 0 {
-        parser.complain("rule expands to no valid combination");
+    if expansion.rules.is_empty() {
+        expansion.errors.push("rule expands to no valid combination".to_owned());
     }
-}
-
-fn add(parser: &mut Parser<'_>, mut rule: Rule) {
-    rule.place = parser.start;
-    let frame = parser.frames.last_mut().expect("the file's own frame is always there");
-    frame.matched += 1;
-    let rules = &mut frame.ruleset.rules;
-    let list = match rule.action {
-        Action::Pass | Action::Block(_) => &mut rules.filter,
-        Action::Scrub | Action::NoScrub => &mut rules.scrub,
-        Action::Nat | Action::NoNat => &mut rules.nat,
-        Action::Rdr | Action::NoRdr => &mut rules.rdr,
-        Action::Binat | Action::NoBinat => &mut rules.binat,
-        Action::Dummynet | Action::NoDummynet => &mut rules.dummynet,
-    };
-    rule.number = u32::try_from(list.len()).unwrap_or(u32::MAX);
-    list.push(rule);
+    expansion
 }
 
 #[derive(Default)]
@@ -218,7 +226,7 @@ struct Problems {
 }
 
 /// The context of an expanded rule.
-struct Turn {
+struct Context {
     /// The value of `$nr`.
     number: u32,
     /// Whether it is the first rule of its draft.
@@ -231,7 +239,7 @@ fn build(
     choice: &Choice<'_>,
     family: Option<Family>,
     interface: Option<Interface>,
-    turn: &Turn,
+    context: &Context,
 ) -> Result<Rule, Problems> {
     let mut problems = Problems::default();
     let mut rule = draft.rule.clone();
@@ -257,14 +265,14 @@ fn build(
         problems.messages.push("icmp-type mismatch".to_owned());
     }
     if let Some(call) = &mut rule.anchor
-        && !turn.first
+        && !context.first
         && !call.name.is_empty()
     {
         call.body = None;
     }
     forget_other_family(&mut rule);
     fill_pool(&mut rule, draft, &mut problems);
-    fill_variables(&mut rule, choice, turn, &mut problems);
+    fill_variables(&mut rule, choice, context, &mut problems);
     if rule.anchor.is_none() || matches!(rule.action, Action::Pass | Action::Rdr) {
         check(&rule, &mut problems.messages);
     }
@@ -315,7 +323,7 @@ fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {
 }
 
 /// Substitutes `$if`, `$srcaddr` and so on in labels and tags.
-fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, turn: &Turn, problems: &mut Problems) {
+fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, context: &Context, problems: &mut Problems) {
     let texts =
         [rule.label.as_deref(), rule.tag.as_deref(), rule.tagged.as_ref().map(|tagged| tagged.tag.as_str())];
     if !texts.iter().flatten().any(|text| text.contains('$')) {
@@ -329,8 +337,8 @@ fn fill_variables(rule: &mut Rule, choice: &Choice<'_>, turn: &Turn, problems: &
         ("$dstaddr", address_variable(choice.destination, rule.family)),
         ("$srcport", port_variable(rule.source.port)),
         ("$dstport", port_variable(rule.destination.port)),
-        ("$proto", turn.names.protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)),
-        ("$nr", turn.number.to_string()),
+        ("$proto", context.names.protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)),
+        ("$nr", context.number.to_string()),
     ];
     let mut fill = |text: &mut String| {
         for (variable, value) in &values {

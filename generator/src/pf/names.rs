@@ -21,6 +21,11 @@ pub(super) const UDP: u8 = 17;
 pub(super) const ICMP: u8 = 1;
 pub(super) const ICMP6: u8 = 58;
 
+/// ICMP type and code of a port unreachable.
+pub(super) const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+/// ICMPv6 type and code of a port unreachable.
+pub(super) const PORT_UNREACHABLE6: (u8, u8) = (1, 4);
+
 /// The letters of TCP flags, from the lowest bit.
 pub(super) const FLAG_LETTERS: &str = "FSRPAUEW";
 

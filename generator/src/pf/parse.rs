@@ -12,9 +12,10 @@ mod capture;
 mod cursor;
 mod filter;
 mod hosts;
-pub(super) mod matcher;
+mod matcher;
 mod numbers;
 mod option;
+mod options;
 mod scrub;
 mod state;
 mod table;
@@ -23,17 +24,17 @@ mod translate;
 use std::fmt;
 
 use super::environment::Environment;
-use super::expand;
+use super::expand::{Draft, expand};
 use super::names::Names;
-use super::syntax::{BlockPolicy, LoadAnchor, Note, Place, Ruleset, Setting, SettingValue, StatePolicy};
+use super::syntax::{
+    Action, BlockPolicy, LoadAnchor, Note, Place, Rule, Ruleset, Setting, SettingValue, StatePolicy,
+};
 use super::token::{Kind, Lexer};
 
-pub(super) use filter::{PORT_UNREACHABLE, PORT_UNREACHABLE6, parse_probability};
-pub(super) use translate::NAT_PORTS;
+pub use super::expand::MOST_RULES;
 
-/// Most rules that an input may expand to, counted with their pools. Lists multiply: eight lists of ten are a hundred
-/// million rules.
-pub const MOST_RULES: usize = 100_000;
+pub(super) use filter::parse_probability;
+pub(super) use translate::NAT_PORTS;
 
 /// Most files that an input may include; longest value of a macro in bytes.
 const MOST_FILES: usize = 1000;
@@ -113,6 +114,23 @@ pub(super) struct Frame {
     pub matched: u32,
     /// Names of anchors that have had rules in braces.
     inline: Vec<String>,
+}
+
+impl Frame {
+    fn add(&mut self, mut rule: Rule) {
+        self.matched += 1;
+        let rules = &mut self.ruleset.rules;
+        let list = match rule.action {
+            Action::Pass | Action::Block(_) => &mut rules.filter,
+            Action::Scrub | Action::NoScrub => &mut rules.scrub,
+            Action::Nat | Action::NoNat => &mut rules.nat,
+            Action::Rdr | Action::NoRdr => &mut rules.rdr,
+            Action::Binat | Action::NoBinat => &mut rules.binat,
+            Action::Dummynet | Action::NoDummynet => &mut rules.dummynet,
+        };
+        rule.number = u32::try_from(list.len()).unwrap_or(u32::MAX);
+        list.push(rule);
+    }
 }
 
 pub(super) struct Parser<'e> {
@@ -365,8 +383,23 @@ impl<'e> Parser<'e> {
         self.environment.names
     }
 
-    pub(super) fn add(&mut self, draft: &expand::Draft) {
-        expand::expand(self, draft);
+    /// Adds all rules that a draft expands to.
+    pub(super) fn add(&mut self, draft: &Draft) {
+        let start = self.start;
+        let used = self.rules;
+        let expansion = expand(draft, self.names(), self.frame().matched, used);
+        self.rules += expansion.work;
+        for mut rule in expansion.rules {
+            rule.place = start;
+            self.frame().add(rule);
+        }
+        for error in expansion.errors {
+            self.complain(error);
+        }
+    }
+
+    fn frame(&mut self) -> &mut Frame {
+        self.frames.last_mut().expect("the file's own frame is always there")
     }
 
     /// Enters a brace; an error if the nesting is too deep.

@@ -3,20 +3,22 @@
 //! It exists so that a person can read what the kernel gets, and so that parsing can be verified: the output parses
 //! to the same ruleset. Sees: names, syntax, the keywords of the grammar. Never: the original text.
 
-use std::fmt::{Display, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt::Display;
 
 use super::names::{self, Names};
 use super::syntax::{
     Action, Address, AnchorCall, Block, Direction, Dummynet, Endpoint, Family, FragmentCache, Icmp, Log,
-    NumberMatch, PortMatch, Rule, Ruleset, SetOption, SettingValue, StateKind, StatePolicy, TcpFlags,
-    UNKNOWN_ID,
+    NumberMatch, PortMatch, Rule, Ruleset, StateKind, TcpFlags, UNKNOWN_ID,
 };
-use super::token::{begins_word, in_word, keyword};
 
 mod pool;
+mod printer;
 mod setting;
 mod state;
+
+use printer::{Printer, bare, bare_words, is_bare, last_part, quoted, show_address};
+
+pub(super) use printer::ip;
 
 /// Prints a ruleset, with the names of a system.
 ///
@@ -42,76 +44,7 @@ pub fn print_rule(rule: &Rule) -> String {
     printer.out
 }
 
-struct Printer {
-    out: String,
-    dry_run: bool,
-    names: Names,
-    /// Print the full path of the current anchor: another anchor with rules in braces has the same last component.
-    whole_path: bool,
-    /// The last `set state-policy`: only rules that differ from it print their policy.
-    policy: StatePolicy,
-}
-
-/// An address in the form of inet_ntop.
-pub(super) fn ip(address: IpAddr) -> String {
-    if let IpAddr::V6(v6) = address {
-        let segments = v6.segments();
-        if segments[..6] == [0; 6] && segments[6] != 0 {
-            let low = Ipv4Addr::from((u32::from(segments[6]) << 16) | u32::from(segments[7]));
-            return format!("::{low}");
-        }
-    }
-    address.to_string()
-}
-
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('"', "\\\""))
-}
-
-fn is_bare(word: &str) -> bool {
-    let bytes = word.as_bytes();
-    bytes.first().copied().is_some_and(begins_word)
-        && bytes.iter().copied().all(in_word)
-        && !bytes.contains(&b'\\')
-        && !bytes.iter().all(u8::is_ascii_digit)
-        && keyword(word).is_none()
-}
-
-/// A word, quoted if it would otherwise parse as something else.
-fn bare(word: &str) -> String {
-    if is_bare(word) { word.to_owned() } else { quoted(word) }
-}
-
-/// The same for several words joined by spaces.
-fn bare_words(text: &str) -> String {
-    if text.split(' ').all(is_bare) { text.to_owned() } else { quoted(text) }
-}
-
-/// The part after the last slash.
-fn last_part(path: &str) -> &str {
-    path.rsplit_once('/').map_or(path, |(_, last)| last)
-}
-
-fn prefixed(address: IpAddr, prefix: u8) -> String {
-    let full = if address.is_ipv4() { 32 } else { 128 };
-    if prefix == full { ip(address) } else { format!("{}/{prefix}", ip(address)) }
-}
-
 impl Printer {
-    fn new(ruleset: &Ruleset, names: Names, dry_run: bool) -> Self {
-        let policies = ruleset.settings.iter().rev().filter_map(|setting| match &setting.value {
-            SettingValue::Option(SetOption::StatePolicy(policy)) => Some(*policy),
-            _ => None,
-        });
-        let policy = policies.into_iter().next().unwrap_or_default();
-        Self { out: String::new(), dry_run, names, whole_path: false, policy }
-    }
-
-    fn put(&mut self, text: impl Display) {
-        // Writing to a string cannot fail.
-        let _ = write!(self.out, "{text}");
-    }
-
     fn ruleset(mut self, ruleset: &Ruleset) -> String {
         let mut settings = ruleset.settings.as_slice();
         while let Some(first) = settings.first() {
@@ -457,30 +390,4 @@ impl Printer {
 /// Whether it is a binat rule, not an anchor call; binat does not accept `all`.
 fn is_binat(rule: &Rule) -> bool {
     matches!(rule.action, Action::Binat | Action::NoBinat) && rule.anchor.is_none()
-}
-
-fn show_address(address: &Address) -> String {
-    match address {
-        Address::Any => "any".to_owned(),
-        Address::Prefix { address, prefix } => prefixed(*address, *prefix),
-        Address::Range(first, last) => format!("{} - {}", ip(*first), ip(*last)),
-        Address::Table(name) => format!("<{}>", bare(name)),
-        Address::NoRoute => "no-route".to_owned(),
-        Address::UrpfFailed => "urpf-failed".to_owned(),
-        Address::RouteLabel(label) => format!("route {}", quoted(label)),
-        Address::Dynamic(dynamic) => {
-            let mut text = dynamic.interface.clone();
-            let modifiers = [
-                (dynamic.network, ":network"),
-                (dynamic.broadcast, ":broadcast"),
-                (dynamic.peer, ":peer"),
-                (dynamic.no_alias, ":0"),
-            ];
-            for (_, modifier) in modifiers.into_iter().filter(|(set, _)| *set) {
-                text.push_str(modifier);
-            }
-            let prefix = dynamic.prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
-            format!("({}){prefix}", bare(&text))
-        }
-    }
 }

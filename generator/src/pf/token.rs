@@ -209,16 +209,31 @@ impl Lexer {
 
     /// Takes bytes of the file while they fulfil a condition, up to a backslash. `None` if input is pending before
     /// the file, which must be read byte by byte.
-    fn run(&mut self, wanted: impl Fn(u8) -> bool) -> Option<(Rc<[u8]>, std::ops::Range<usize>)> {
+    fn run(&mut self, wanted: impl Fn(u8) -> bool) -> Option<&[u8]> {
         if self.expansion.is_some() || !self.pushed_back.is_empty() {
             return None;
         }
         let source = self.source();
         let rest = source.text.get(source.at..)?;
         let length = rest.iter().take_while(|byte| **byte != b'\\' && wanted(**byte)).count();
-        let run = source.at..source.at + length;
         source.at += length;
-        Some((Rc::clone(&source.text), run))
+        Some(&rest[..length])
+    }
+
+    /// Takes a word that is whole in the file, its first byte taken: what ends it is neither the end of the file, where
+    /// another may continue the word, nor a backslash.
+    fn whole_word(&mut self, first: Byte) -> Option<&str> {
+        if self.expansion.is_some() || !self.pushed_back.is_empty() {
+            return None;
+        }
+        let source = self.source();
+        let (before, rest) = (source.text.get(first.offset..source.at)?, source.text.get(source.at..)?);
+        let length = rest.iter().position(|byte| !in_word(*byte))?;
+        let word = source.text.get(first.offset..source.at + length)?;
+        let is_whole = before == [first.value] && length < LONGEST_WORD && !word.contains(&b'\\');
+        let word = std::str::from_utf8(word).ok().filter(|_| is_whole)?;
+        source.at += length;
+        Some(word)
     }
 
     fn unget(&mut self, byte: Option<Byte>) {
@@ -409,6 +424,9 @@ impl Lexer {
         if first.value != b'-' && self.is_more_than_digits() {
             return None;
         }
+        if let Some(number) = self.whole_number(first) {
+            return Some(Kind::Number(number));
+        }
         let mut digits = vec![first];
         let mut next = self.get();
         while let Some(byte) = next.filter(|byte| byte.value.is_ascii_digit()) {
@@ -436,6 +454,21 @@ impl Lexer {
         (first.value == b'-').then_some(Kind::Char('-'))
     }
 
+    /// Takes a number that is whole in the file, its first digit taken.
+    fn whole_number(&mut self, first: Byte) -> Option<i64> {
+        if self.expansion.is_some() || !self.pushed_back.is_empty() {
+            return None;
+        }
+        let source = self.source();
+        let (before, rest) = (source.text.get(first.offset..source.at)?, source.text.get(source.at..)?);
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let is_whole = before == [first.value] && first.value != b'-' && ends_number(rest[length]);
+        let digits = source.text.get(first.offset..source.at + length).filter(|_| is_whole)?;
+        let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        source.at += length;
+        Some(number)
+    }
+
     /// Whether digits go on as a word, as far as that is seen without taking them.
     fn is_more_than_digits(&mut self) -> bool {
         if self.expansion.is_some() || !self.pushed_back.is_empty() {
@@ -448,10 +481,15 @@ impl Lexer {
     }
 
     fn word(&mut self, first: Byte) -> Kind {
+        let is_letter = first.value.is_ascii_alphabetic();
+        if let Some(word) = self.whole_word(first) {
+            let key = is_letter.then(|| keyword(word)).flatten();
+            return key.map_or_else(|| Kind::Word(word.to_owned()), Kind::Key);
+        }
         let mut text = vec![first.value];
         loop {
-            if let Some((file, run)) = self.run(in_word) {
-                text.extend_from_slice(&file[run]);
+            if let Some(run) = self.run(in_word) {
+                text.extend_from_slice(run);
                 if text.len() > LONGEST_WORD + 1 {
                     self.complain("string too long".to_owned());
                     return self.skip_line();
@@ -468,7 +506,6 @@ impl Lexer {
             }
             text.extend(next.map(|byte| byte.value));
         }
-        let is_letter = first.value.is_ascii_alphabetic();
         let key = std::str::from_utf8(&text).ok().filter(|_| is_letter).and_then(keyword);
         key.map_or_else(|| self.finish_word(text), Kind::Key)
     }

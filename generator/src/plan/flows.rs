@@ -135,12 +135,17 @@ impl Ends {
     }
 
     fn set<'a>(&self, ends: impl IntoIterator<Item = &'a End>) -> EndSet {
-        let numbers: BTreeSet<u32> = ends.into_iter().map(|end| self.number(end)).collect();
-        let covered = |end: &u32| {
-            let provider = self.provider[*end as usize];
-            provider != *end && numbers.contains(&provider)
-        };
-        numbers.iter().copied().filter(|end| !covered(end)).collect()
+        let mut numbers: EndSet = ends.into_iter().map(|end| self.number(end)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        // Providers come before volumes, and are in the list until the end.
+        let providers = numbers.partition_point(|end| self.provider[*end as usize] == *end);
+        let (providers, volumes) = numbers.split_at(providers);
+        let is_covered = |end: &&u32| providers.binary_search(&self.provider[**end as usize]).is_ok();
+        if !volumes.iter().any(|end| is_covered(&end)) {
+            return numbers;
+        }
+        providers.iter().chain(volumes.iter().filter(|end| !is_covered(end))).copied().collect()
     }
 
     /// The rectangles of a link, one for each direction and protocol.
@@ -257,7 +262,15 @@ fn grouped(
 }
 
 fn union(sets: impl IntoIterator<Item = EndSet>) -> EndSet {
-    sets.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
+    let mut sets = sets.into_iter();
+    let mut all = sets.next().unwrap_or_default();
+    let own = all.len();
+    all.extend(sets.flatten());
+    if all.len() > own {
+        all.sort_unstable();
+        all.dedup();
+    }
+    all
 }
 
 /// Drops rectangles that the others cover together, one port range at a time.
@@ -277,6 +290,7 @@ fn without_needless(ends: &Ends, rectangles: Vec<Rectangle>) -> Vec<Rectangle> {
 fn one_range_each(rectangle: Rectangle) -> Vec<Rectangle> {
     match &rectangle.ports {
         None => vec![rectangle],
+        Some(ports) if ports.ranges().len() == 1 => vec![rectangle],
         Some(ports) => {
             let one =
                 |range: &PortRange| Rectangle { ports: PortSet::new(vec![*range]), ..rectangle.clone() };

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::outcome::Outcomes;
 use super::packet::{describe, evaluated};
-use super::rules::{self, Lists, Rules};
+use super::rules::{self, Rules};
 use super::world::World;
 use crate::packets::{Direction, Family, Field, Set, Side, Space};
 use crate::pf::eval::Machine;
@@ -96,11 +96,8 @@ pub fn compose(macs: &[OfMac]) -> Result<Composition, Vec<Discord>> {
         .iter()
         .map(|world| pf::parse(world.text(), &world.environment()).expect("a proven anchor"))
         .collect();
-    let names = worlds.iter().flat_map(|world| world.interfaces().map(|(name, _)| name.to_owned()));
-    let mut interfaces: BTreeSet<String> = names.collect();
-    for ruleset in &rulesets {
-        interfaces.extend(Lists::of(&ruleset.rules).interfaces().map(str::to_owned));
-    }
+    let spaces = worlds.iter().zip(&rulesets).map(|(world, ruleset)| world.space(&ruleset.rules));
+    let interfaces: BTreeSet<String> = spaces.flat_map(|space| space.interfaces().to_vec()).collect();
     let mut space = Space::new(interfaces);
     let mut outcomes = Outcomes::default();
     let mut all = Vec::new();
@@ -109,8 +106,7 @@ pub fn compose(macs: &[OfMac]) -> Result<Composition, Vec<Discord>> {
         let mut machine = Machine::new(world.environment().interfaces);
         machine.load("", ruleset);
         machine.index();
-        let lists = Lists::of(&ruleset.rules);
-        let rules = rules::read(&mut space, &lists, machine.loaded(), world, &mut outcomes);
+        let rules = rules::read(&mut space, &ruleset.rules, machine.loaded(), world, &mut outcomes);
         let parts = mac.plan.policy.parts();
         all.push(Mac { name: mesh.mac.as_str(), parts, world: world.clone(), rules });
     }

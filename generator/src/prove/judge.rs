@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use super::outcome::{Outcome, Outcomes};
 use super::packet::{answer, asked, evaluated};
 use super::policy::{AS_THEY_ARE, Functions, TOGETHER, errors};
-use super::rules::{self, Lists, Rules};
+use super::rules::{self, Rules};
 use super::world::{LOOPBACK, World};
 use super::{Astray, Counterexample, Finding, Found, Translated, Violation};
 use crate::packets::{self, Field, Map, Set, Side, Space};
@@ -18,7 +18,7 @@ use crate::pf::eval::{
     Answer, Machine, Outcome as Action, Shaping, StateUse, TranslationKind, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
-use crate::pf::syntax::{Action as Does, Rule, StateKind};
+use crate::pf::syntax::{self, Action as Does, Rule, StateKind};
 use crate::plan::Plan;
 use crate::plan::policy::{self, TCP, UDP, Verdict};
 
@@ -31,7 +31,7 @@ const EXAMPLES: usize = 3;
 pub struct Judge<'a> {
     pub plan: &'a Plan,
     pub world: &'a World,
-    pub lists: Lists<'a>,
+    pub lists: &'a syntax::Rules,
     pub space: Space,
     pub rules: Rules,
     pub policy: Functions,
@@ -47,7 +47,7 @@ pub struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     pub fn new(
-        (plan, world, lists): (&'a Plan, &'a World, Lists<'a>),
+        (plan, world, lists): (&'a Plan, &'a World, &'a syntax::Rules),
         space: Space,
         (rules, policy, outcomes): (Rules, Functions, Outcomes),
         machine: Machine,
@@ -307,7 +307,7 @@ impl<'a> Judge<'a> {
         {
             let set = self.space.select(joined, |region| region as usize == number);
             let what = format!("its fragments are {}, but they must be {}", word(found), word(wanted));
-            self.find(set, true, self.lists.scrub, &what);
+            self.find(set, true, &self.lists.scrub, &what);
         }
     }
 
@@ -324,8 +324,11 @@ impl<'a> Judge<'a> {
             (8, "it is blocked, but the datagram that it is part of passes"),
         ];
         let outcomes = &self.outcomes;
-        let whole = self.space.of_any_service(self.policy.outcome, &mut |number| {
-            let verdict = outcomes.outcome(number).verdict;
+        let lone = self.space.select(self.policy.reassembly, |how| how == AS_THEY_ARE);
+        let outcome = self.space.only(lone, self.policy.outcome);
+        let whole = self.space.of_any_service(outcome, &mut |number| {
+            let Some(outcome) = outcomes.decided(number) else { return 0 };
+            let verdict = outcome.verdict;
             let others = if verdict == Verdict::Untouched { OTHERS } else { 0 };
             others | if verdict.blocks() { BLOCKED } else { 0 }
         });
@@ -338,11 +341,10 @@ impl<'a> Judge<'a> {
             let (is_wrong, what) = if verdict.passes() { (is_blocked, 4) } else { (!is_blocked, 8) };
             u32::from(is_others) | if is_wrong { what } else { 0 }
         });
-        let lone = self.space.select(self.policy.reassembly, |how| how == AS_THEY_ARE);
         let wrong = self.space.choose(lone, wrong, Map::constant(0));
         for (bit, what) in WRONG.into_iter().filter(|_| wrong != Map::constant(0)) {
             let set = self.space.select(wrong, |all| all & bit != 0);
-            self.find(set, true, self.lists.filter, what);
+            self.find(set, true, &self.lists.filter, what);
         }
     }
 
@@ -366,7 +368,7 @@ impl<'a> Judge<'a> {
                 return;
             }
             let Some(packet) = self.witness(set) else { continue };
-            let rule = self.first_about(&packet, self.lists.dummynet).map(|rule| self.shown(rule));
+            let rule = self.first_about(&packet, &self.lists.dummynet).map(|rule| self.shown(rule));
             let expected = u16::try_from(expected).ok().filter(|pipe| *pipe != 0);
             let astray = Astray { packet: evaluated(&packet), expected, found, rule };
             self.violations.push(Violation::Pipe(Box::new(astray)));
@@ -380,22 +382,22 @@ impl<'a> Judge<'a> {
         let direction = self.space.direction(packets::Direction::Out);
         let (out, inward) = (self.space.and(taken, direction), self.space.minus(taken, direction));
         let what = "the rules keep other anchors from translating it, but no volume is involved";
-        self.find(out, false, self.lists.nat, what);
-        self.find(inward, false, self.lists.rdr, what);
+        self.find(out, false, &self.lists.nat, what);
+        self.find(inward, false, &self.lists.rdr, what);
         let left = self.space.minus(self.policy.settled, self.rules.settled);
         self.find(left, false, &[], "the rules leave it to other anchors to redirect it");
     }
 
     /// The packets of a set whose outcome satisfies a predicate.
     fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
-        let meant = self.outcomes.select(&mut self.space, outcome, is_meant);
-        self.space.and(set, meant)
+        let outcome = self.space.only(set, outcome);
+        self.outcomes.select(&mut self.space, outcome, is_meant)
     }
 
     /// TCP states on lo0 must expire soon after their connection: pf's table holds 10,000, and with the default
     /// timeouts a hundred connections per second would fill it.
     fn states_are_brief(&mut self) {
-        let filter = self.lists.filter;
+        let filter = &self.lists.filter;
         let is_lasting = |rule: &Rule| {
             rule.action == Does::Pass
                 && rule.state == StateKind::Keep
@@ -422,28 +424,21 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What passes inside a provider without a state needs its replies to pass without one.
+    /// What passes inside a provider without a state needs its replies to pass without one. On one interface, what stays
+    /// inside a provider is its own mirror image: so on lo0 all of it passes, and elsewhere none of it is without a state
+    /// except ICMP errors, which have no replies.
     fn answers_inside(&mut self) {
         let (within, outcome) = (self.policy.within, self.rules.outcome);
-        let errors = errors(&mut self.space);
-        let carried = self.inside(within, outcome, |it| it.verdict == Verdict::Carry);
-        let carried = self.space.minus(carried, errors);
-        // On one interface, what stays inside a provider is its own mirror image: if it all passes, so do the replies.
-        let lo0 = self.space.interface(LOOPBACK);
+        let (lo0, errors) = (self.space.interface(LOOPBACK), errors(&mut self.space));
         let local = self.space.and(within, lo0);
         let lost = self.inside(local, outcome, |it| !it.verdict.passes());
-        if lost.is_empty() && self.space.implies(carried, local) {
-            return;
+        let elsewhere = self.space.minus(within, lo0);
+        let carried = self.inside(elsewhere, outcome, |it| it.verdict == Verdict::Carry);
+        let carried = self.space.minus(carried, errors);
+        let what = "it stays inside a provider, where it or its answer does not pass without a state";
+        for set in [lost, carried] {
+            self.find(set, false, &self.lists.filter, what);
         }
-        let answers = self.space.mirrored(carried);
-        let passed = self.outcomes.select(&mut self.space, self.rules.outcome, |it| it.verdict.passes());
-        let lost = self.space.minus(answers, passed);
-        self.find(
-            lost,
-            false,
-            self.lists.filter,
-            "it answers what passes without a state, and does not pass",
-        );
     }
 }
 

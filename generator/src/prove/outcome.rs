@@ -82,14 +82,19 @@ impl Outcomes {
         self.all[number as usize]
     }
 
+    /// The outcome with a number; `None` for the number of an undecided function.
+    pub fn decided(&self, number: u32) -> Option<Outcome> {
+        self.all.get(number as usize).copied()
+    }
+
     /// The function that has one outcome everywhere.
     pub fn constant(&mut self, outcome: Outcome) -> Map {
         Map::constant(self.number(outcome))
     }
 
-    /// The packets whose outcome satisfies a predicate.
+    /// The packets whose outcome is decided and satisfies a predicate.
     pub fn select(&self, space: &mut Space, map: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
-        space.select(map, |number| is_meant(self.outcome(number)))
+        space.select(map, |number| self.decided(number).is_some_and(&is_meant))
     }
 
     /// An outcome as a function of packets: ICMP errors that pass create no state.
@@ -108,8 +113,7 @@ impl Outcomes {
     pub fn settled(&mut self, space: &mut Space, map: Map, errors: Set) -> Map {
         space.behind_addresses(map, &mut |diagrams, map| {
             diagrams.overlay(errors, map, map, &mut |number| {
-                let outcome = self.all.get(number as usize).copied();
-                outcome.map_or(number, |outcome| self.number(stateless(outcome)))
+                self.decided(number).map_or(number, |outcome| self.number(stateless(outcome)))
             })
         })
     }

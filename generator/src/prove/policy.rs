@@ -5,7 +5,6 @@
 //!
 //! [`Policy::decide`]: crate::plan::Policy::decide
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::outcome::{Outcome, Outcomes};
@@ -13,10 +12,10 @@ use super::world::World;
 use crate::packets::{Direction, Family, Field, Map, Packet, Row, Set, Side, Space};
 use crate::plan::Plan;
 use crate::plan::policy::{
-    ACK, Answer, Ends, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, PermissionPart, RST, SYN,
-    TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
+    ACK, Answer, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, RST, SYN, TCP, Translation,
+    UDP, UNREACHABLE, URG, Verdict,
 };
-use crate::reach::ends::{Sets, addresses};
+use crate::reach::ends::{Sets, addresses, links, service};
 
 /// Fragments are not reassembled. This and the next two are the values of a reassembly function.
 pub const AS_THEY_ARE: u32 = 0;
@@ -120,15 +119,26 @@ struct Table<'a> {
 impl Table<'_> {
     /// Adds a row before all others.
     fn put(&mut self, set: Set, verdict: Verdict, translation: Option<Translation>) {
-        self.put_both((set, Set::ALL), verdict, translation);
+        self.put_within(set, [], verdict, translation);
     }
 
-    /// Adds a row before all others that matches the intersection of two sets: by source, and by everything after it.
-    fn put_both(&mut self, (top, rest): (Set, Set), verdict: Verdict, translation: Option<Translation>) {
-        self.examples.extend(self.space.any_of_both(top, rest));
+    /// Adds a row before all others that matches the intersection of sets: one by source, and others by fields after
+    /// it, those by the last fields first.
+    fn put_within<const N: usize>(
+        &mut self,
+        top: Set,
+        rest: [Set; N],
+        verdict: Verdict,
+        translation: Option<Translation>,
+    ) {
         let outcome = Outcome { verdict, translation };
-        let then = self.outcomes.of_packets(self.space, outcome, self.errors);
-        self.rows.push(Row { top, rest, then });
+        let mut then = self.outcomes.of_packets(self.space, outcome, self.errors);
+        for set in rest {
+            then = self.space.only(set, then);
+        }
+        let row = Row { top, then };
+        self.examples.extend(self.space.any_of_row(row));
+        self.rows.push(row);
     }
 
     fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
@@ -148,7 +158,7 @@ impl Table<'_> {
         let wire = self.space.not(lo0);
         self.put(Set::ALL, Verdict::Untouched, None);
         // Packets to volumes from anywhere else.
-        let resets = self.resets();
+        let resets = tcp_with(self.space, &[(RST, RST)]);
         let outside = self.all([to, inward, wire]);
         self.put(outside, Verdict::Drop, None);
         if let Some((_, others)) = self.parts.mesh {
@@ -170,15 +180,11 @@ impl Table<'_> {
             let both = self.space.and(one, other);
             self.put(both, Verdict::Pass, None);
         }
-        self.leaks(to, egress);
+        let leaks = self.all([to, out, egress]);
+        self.refuse(leaks);
         self.other_macs(inward);
         self.forged(inward, wire);
         self.published();
-    }
-
-    fn leaks(&mut self, to: Set, egress: Set) {
-        let leaks = self.all([to, self.hooks.out, egress]);
-        self.refuse(leaks);
     }
 
     /// The rows for providers on other Macs.
@@ -240,7 +246,7 @@ impl Table<'_> {
             let on = self.hooks.bridges[network.bridge];
             let forged = self.space.and(inward, on);
             let forged = self.space.minus(forged, own);
-            self.put_both((forged, to_any), Verdict::Drop, None);
+            self.put_within(forged, [to_any], Verdict::Drop, None);
         }
         let here = self.here(Side::Source);
         let here = self.all([here, inward, wire]);
@@ -282,37 +288,25 @@ impl Table<'_> {
         self.put(local, Verdict::Carry, None);
         let reset = self.all([volumes, inward, lo0, resets]);
         self.put(reset, Verdict::Carry, None);
-        let unreachable = self.icmp(&[UNREACHABLE]);
+        let unreachable = icmp(self.space, &[UNREACHABLE]);
         let either = self.space.or(out, lo0);
         let unreachable = self.all([volumes, either, unreachable]);
         self.put(unreachable, Verdict::Carry, None);
         self.links();
     }
 
-    /// What links cover. Links with the same service and receivers share a row; then those with the same senders.
+    /// What links cover.
     fn links(&mut self) {
-        type Service<'p> = (Option<u8>, Option<&'p [(u16, u16)]>, bool);
-        let mut by_receivers: BTreeMap<(Service, &Ends), Ends> = BTreeMap::new();
-        for PermissionPart { from, to, protocol, ports, masquerade } in &self.parts.permissions {
-            let service = (*protocol, ports.as_deref(), *masquerade);
-            let known = by_receivers.entry((service, to)).or_default();
-            known.networks.extend(&from.networks);
-            known.volumes.extend(&from.volumes);
-        }
-        let mut by_senders: BTreeMap<(Service, Ends), Ends> = BTreeMap::new();
-        for ((service, to), from) in by_receivers {
-            let known = by_senders.entry((service, from)).or_default();
-            known.networks.extend(&to.networks);
-            known.volumes.extend(&to.volumes);
-        }
         // Masqueraded packets take precedence (their rows are put last): they pass whatever their TCP flags.
         let opens = self.opens();
         let out = self.hooks.out;
         let mut rows = Vec::new();
-        for (((protocol, ports, masquerade), from), to) in by_senders {
-            let service = self.service(protocol, ports);
+        for (link, from, to) in links(self.parts) {
+            let service = service(self.space, link.protocol, link.ports);
             let sources = self.ends.ends(self.space, Side::Source, &from);
-            if masquerade {
+            let destinations = self.ends.ends(self.space, Side::Destination, &to);
+            self.put_within(sources, [opens, service, destinations], Verdict::Pass, None);
+            if link.masquerade {
                 // The Mac of the receiver masquerades.
                 let mut to = to.clone();
                 let networks = &self.parts.networks;
@@ -322,16 +316,12 @@ impl Table<'_> {
                 });
                 rows.push((sources, service, to));
             }
-            let destinations = self.ends.ends(self.space, Side::Destination, &to);
-            let opened = self.all([opens, service, destinations]);
-            self.put_both((sources, opened), Verdict::Pass, None);
         }
         for (sources, service, to) in rows {
             let sources = self.space.and(out, sources);
             for (network, set) in self.ends.by_network(self.space, self.parts, &to) {
                 let translation = Translation::GatewaySource(self.parts.networks[network].gateway);
-                let masqueraded = self.space.and(service, set);
-                self.put_both((sources, masqueraded), Verdict::Pass, Some(translation));
+                self.put_within(sources, [service, set], Verdict::Pass, Some(translation));
             }
         }
     }
@@ -345,40 +335,22 @@ impl Table<'_> {
         self.space.union(&pairs)
     }
 
-    fn service(&mut self, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
-        let protocols: BTreeSet<u8> = match (protocol, ports) {
-            (Some(protocol), _) => BTreeSet::from([protocol]),
-            (None, Some(_)) => BTreeSet::from([TCP, UDP]),
-            (None, None) => return Set::ALL,
-        };
-        let ranges: Vec<(u128, u128)> = protocols.into_iter().map(|it| (it.into(), it.into())).collect();
-        let protocols = self.space.numbers(Field::Protocol, &ranges);
-        let Some(ports) = ports else { return protocols };
-        let ports: Vec<(u128, u128)> =
-            ports.iter().map(|(first, last)| ((*first).into(), (*last).into())).collect();
-        let ports = self.space.numbers(Field::DestinationPort, &ports);
-        self.space.and(protocols, ports)
-    }
-
     fn within(&mut self, lo0: Set, wire: Set) {
         for (index, _) in self.parts.networks.iter().enumerate().filter(|(_, it)| it.is_here) {
             let (from, to) = (self.ends.from[index], self.ends.to[index]);
             for (hooks, verdict) in [(lo0, Verdict::Carry), (wire, Verdict::Pass)] {
                 let from = self.space.and(hooks, from);
-                self.put_both((from, to), verdict, None);
+                self.put_within(from, [to], verdict, None);
             }
         }
     }
 
     fn published(&mut self) {
         let inward = self.space.minus(self.hooks.lo0, self.hooks.out);
-        let tcp = self.space.number_is(Field::Protocol, TCP);
-        let hook = self.space.and(inward, tcp);
         for ((alias, port), volume) in self.parts.publishes {
             let alias = self.space.network(Side::Destination, (*alias).into(), 32);
-            let port = (u128::from(*port), u128::from(*port));
-            let port = self.space.numbers(Field::DestinationPort, &[port]);
-            let set = self.all([hook, port, alias]);
+            let service = service(self.space, Some(TCP), Some(&[(*port, *port)]));
+            let set = self.all([inward, service, alias]);
             self.put(set, Verdict::Pass, Some(Translation::Published(*volume)));
         }
     }
@@ -389,20 +361,12 @@ impl Table<'_> {
         self.space.and(inward, self.ends.to_any)
     }
 
-    fn resets(&mut self) -> Set {
-        tcp_with(self.space, &[(RST, RST)])
-    }
-
     /// All packets except TCP segments that do not open a connection.
     fn opens(&mut self) -> Set {
         let opening = tcp_with(self.space, &[(SYN, SYN | ACK)]);
         let tcp = self.space.number_is(Field::Protocol, TCP);
         let goes_on = self.space.minus(tcp, opening);
         self.space.not(goes_on)
-    }
-
-    fn icmp(&mut self, kinds: &[u8]) -> Set {
-        icmp(self.space, kinds)
     }
 
     /// Which packets are reassembled from fragments, and how.

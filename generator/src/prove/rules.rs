@@ -12,7 +12,9 @@ use super::policy::{AS_THEY_ARE, TOGETHER, WITHOUT_DF, errors, malformed};
 use super::world::World;
 use crate::packets::{Direction, Family, Field, Map, Packet, Row, Set, Side, Space};
 use crate::pf::eval::{Loaded, Ranges};
-use crate::pf::syntax::{self, Action, Address, Block, Dummynet, Endpoint, NumberMatch, Rule, StateKind};
+use crate::pf::syntax::{
+    self, Action, Address, Block, Dummynet, Endpoint, Icmp, NumberMatch, Rule, StateKind, TcpFlags,
+};
 use crate::plan::policy::{Answer, Translation, Verdict};
 
 const ICMP: u8 = 1;
@@ -42,65 +44,36 @@ pub struct Rules {
     pub examples: Vec<Packet>,
 }
 
-/// The lists of rules that are read, each in evaluation order.
-#[derive(Debug, Clone, Copy)]
-pub struct Lists<'a> {
-    /// Normalization (`scrub`).
-    pub scrub: &'a [Rule],
-    /// Translation of outgoing packets (`nat`).
-    pub nat: &'a [Rule],
-    /// Translation of incoming packets (`rdr`).
-    pub rdr: &'a [Rule],
-    /// Filter rules.
-    pub filter: &'a [Rule],
-    /// Dummynet rules.
-    pub dummynet: &'a [Rule],
-}
-
-impl<'a> Lists<'a> {
-    /// The lists of a ruleset.
-    pub fn of(rules: &'a syntax::Rules) -> Self {
-        let syntax::Rules { scrub, nat, rdr, binat: _, filter, dummynet } = rules;
-        Self { scrub, nat, rdr, filter, dummynet }
-    }
-
-    /// All rules of all lists.
-    pub fn all(&self) -> impl Iterator<Item = &'a Rule> {
-        self.scrub.iter().chain(self.nat).chain(self.rdr).chain(self.filter).chain(self.dummynet)
-    }
-
-    /// The interface names that the rules distinguish.
-    pub fn interfaces(&self) -> impl Iterator<Item = &'a str> {
-        self.all().filter_map(|rule| Some(rule.interface.as_ref()?.name.as_str()))
-    }
-}
-
 /// Reads rules that `accept` did not refuse. `loaded` provides the contents of their tables.
 pub fn read(
     space: &mut Space,
-    lists: &Lists,
+    lists: &syntax::Rules,
     loaded: &Loaded,
     world: &World,
     outcomes: &mut Outcomes,
 ) -> Rules {
-    let mut reader = Reader { space, loaded, world, tables: HashMap::new(), examples: Vec::new() };
-    let reassembly = reader.reassembly(lists.scrub);
-    let (filter, fragment) = reader.filter(lists.filter, outcomes);
+    let mut reader = Reader::of(space, loaded, world);
+    let reassembly = reader.reassembly(&lists.scrub);
+    let (filter, fragment) = reader.filter(&lists.filter, outcomes);
     let (settled, translated) = reader.translations(lists, filter, outcomes);
     let malformed = malformed(reader.space);
     let scrubbed = reader.space.select(reassembly, |how| how != AS_THEY_ARE);
     let malformed = reader.space.and(malformed, scrubbed);
     let outcome = outcomes.without(reader.space, translated, malformed);
-    let (pipes, sequences) = reader.pipes(lists.dummynet);
+    let (pipes, sequences) = reader.pipes(&lists.dummynet);
     let examples = reader.examples;
     Rules { outcome, fragment, reassembly, settled, pipes, sequences, examples }
 }
 
 /// The packets that a rule matches, regardless of the rules before it.
 pub fn about(space: &mut Space, loaded: &Loaded, world: &World, rule: &Rule) -> Set {
-    let mut reader = Reader { space, loaded, world, tables: HashMap::new(), examples: Vec::new() };
+    let mut reader = Reader::of(space, loaded, world);
     let (top, rest) = match rule.action {
-        Action::Pass | Action::Block(_) => reader.of_filter(rule),
+        Action::Pass | Action::Block(_) => {
+            let service = reader.of_service(rule);
+            let (top, rest) = reader.of_translation(rule);
+            (top, reader.space.and(rest, service))
+        }
         Action::Nat | Action::NoNat | Action::Rdr | Action::NoRdr => reader.of_translation(rule),
         _ => reader.of_header(rule),
     };
@@ -118,20 +91,36 @@ fn verdict(rule: &Rule) -> Verdict {
     }
 }
 
+/// Whether a rule has a condition on ports that applies.
+fn asks_ports(rule: &Rule) -> bool {
+    let has_port = rule.source.port.is_some() || rule.destination.port.is_some();
+    matches!(rule.protocol, Some(TCP | UDP)) && has_port
+}
+
 struct Reader<'a> {
     space: &'a mut Space,
     loaded: &'a Loaded,
     world: &'a World,
     /// The addresses of each table, by side.
     tables: HashMap<(String, Side), Set>,
+    /// The functions of filter rules that differ in addresses and ports only: of whole packets, and of fragments.
+    services: HashMap<Service, [Map; 2]>,
     examples: Vec<Packet>,
 }
 
-impl Reader<'_> {
-    /// A row that matches the intersection of two sets; an example packet of it is recorded.
-    fn row(&mut self, (top, rest): (Set, Set), then: Map) -> Row {
-        self.examples.extend(self.space.any_of_both(top, rest));
-        Row { top, rest, then }
+/// The conditions of a filter rule on anything but addresses and ports, and its verdict.
+type Service = (Option<u8>, Option<TcpFlags>, Option<Icmp>, Verdict);
+
+impl<'a> Reader<'a> {
+    fn of(space: &'a mut Space, loaded: &'a Loaded, world: &'a World) -> Self {
+        Self { space, loaded, world, tables: HashMap::new(), services: HashMap::new(), examples: Vec::new() }
+    }
+
+    /// A row of a first-match table; an example packet that it matches is recorded.
+    fn row(&mut self, top: Set, then: Map) -> Row {
+        let row = Row { top, then };
+        self.examples.extend(self.space.any_of_row(row));
+        row
     }
 
     /// Which packets are reassembled from fragments, and how.
@@ -143,8 +132,9 @@ impl Reader<'_> {
         };
         let mut rows = Vec::with_capacity(rules.len());
         for rule in rules {
-            let header = self.of_header(rule);
-            rows.push(self.row(header, Map::constant(how(rule))));
+            let (top, rest) = self.of_header(rule);
+            let then = self.space.only(rest, Map::constant(how(rule)));
+            rows.push(self.row(top, then));
         }
         let first = self.space.first_match(&rows);
         self.space.over(first, Map::constant(AS_THEY_ARE))
@@ -155,27 +145,35 @@ impl Reader<'_> {
         let (is_fragment, errors) = (self.space.number_is(Field::Fragment, 1), errors(self.space));
         let mut rows = Vec::with_capacity(rules.len());
         for rule in rules {
-            let outcome = Outcome::plain(verdict(rule));
-            let (whole, alone) =
-                (outcomes.of_packets(self.space, outcome, errors), outcomes.constant(outcome));
-            let then = self.space.choose(is_fragment, alone, whole);
+            let service = (rule.protocol, rule.tcp_flags, rule.icmp, verdict(rule));
+            let known = self.services.get(&service).copied();
+            let [whole, alone] = known.unwrap_or_else(|| self.of_verdict(rule, errors, outcomes));
+            self.services.insert(service, [whole, alone]);
             // One function holds both; they differ where a rule needs a field that a fragment lacks.
-            let (whole, alone) = (self.of_service(rule), self.of_fragment(rule));
+            let ports = self.of_ports(rule);
+            let whole = self.space.only(ports, whole);
+            let alone = if asks_ports(rule) { Map::UNDECIDED } else { alone };
+            let both = self.space.choose(is_fragment, alone, whole);
             let (top, to) = self.of_ends(rule);
-            let rest = self.space.and(to, whole);
-            self.examples.extend(self.space.any_of_both(top, rest));
-            let (whole, alone) = (self.space.minus(whole, is_fragment), self.space.and(alone, is_fragment));
-            let service = self.space.or(whole, alone);
-            rows.push(Row { top, rest: self.space.and(to, service), then });
+            let then = self.space.only(to, both);
+            rows.push(self.row(top, then));
         }
         // Packets that no rule matches.
-        rows.push(Row { top: Set::ALL, rest: Set::ALL, then: Map::constant(0) });
+        rows.push(Row { top: Set::ALL, then: Map::constant(0) });
         let both = self.space.first_match(&rows);
         [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 
+    /// The outcome of a filter rule by everything but addresses and ports: of whole packets, and of fragments.
+    fn of_verdict(&mut self, rule: &Rule, errors: Set, outcomes: &mut Outcomes) -> [Map; 2] {
+        let outcome = Outcome::plain(verdict(rule));
+        let (whole, alone) = (self.of_service(rule), self.of_fragment(rule));
+        let passed = outcomes.of_packets(self.space, outcome, errors);
+        [self.space.only(whole, passed), self.space.only(alone, outcomes.constant(outcome))]
+    }
+
     /// The packets whose translation is decided, and the outcome of all packets: the filter sees the translated packet.
-    fn translations(&mut self, lists: &Lists, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
+    fn translations(&mut self, lists: &syntax::Rules, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
         // The value for `no nat` and `no rdr`: treated as if no translation rule matched.
         const NONE: u32 = u32::MAX >> 2;
         let (out, inward) = (self.space.direction(Direction::Out), self.space.direction(Direction::In));
@@ -186,9 +184,9 @@ impl Reader<'_> {
         for (rule, side) in rules {
             let (top, rest) = self.of_translation(rule);
             let top = self.space.and(top, side);
-            let row = self.row((top, rest), Map::constant(NONE));
             let Some((translation, source)) = self.translation(rule) else {
-                rows.push(row);
+                let then = self.space.only(rest, Map::constant(NONE));
+                rows.push(self.row(top, then));
                 continue;
             };
             let translated = Outcome { verdict: Verdict::Pass, translation: Some(translation) };
@@ -202,7 +200,7 @@ impl Reader<'_> {
                 if outcomes.outcome(number).verdict.blocks() { number } else { outcomes.number(translated) }
             };
             let then = self.space.overlay(rest, behind, Map::UNDECIDED, &mut through);
-            rows.push(Row { rest: Set::ALL, then, ..row });
+            rows.push(self.row(top, then));
         }
         let first = self.space.first_match(&rows);
         let errors = errors(self.space);
@@ -248,11 +246,12 @@ impl Reader<'_> {
                 Some(Dummynet::Pipe(pipe) | Dummynet::Queue(pipe)) => Some(pipe),
                 None => None,
             };
-            let header = self.of_header(rule);
+            let (top, rest) = self.of_header(rule);
             let number = Map::constant(number(vec![pipe], &mut sequences));
-            let Row { top, rest, then } = self.row(header, number);
-            let set = self.space.and(top, rest);
-            maps.push(self.space.choose(set, then, Map::constant(0)));
+            let then = self.space.only(rest, number);
+            let Row { top, then } = self.row(top, then);
+            let row = self.space.only(top, then);
+            maps.push(self.space.over(row, Map::constant(0)));
         }
         let mut one_behind_the_other = |front: u32, behind: u32| {
             let front_ends = sequences[front as usize].last().is_some_and(Option::is_none);
@@ -302,13 +301,7 @@ impl Reader<'_> {
         (top, self.space.and(rest, service))
     }
 
-    fn of_filter(&mut self, rule: &Rule) -> (Set, Set) {
-        let service = self.of_service(rule);
-        let (top, to) = self.of_ends(rule);
-        (top, self.space.and(to, service))
-    }
-
-    /// The protocol, ports, flags and ICMP type that a filter rule matches.
+    /// The protocol, flags and ICMP type that a filter rule matches, with any ports.
     fn of_service(&mut self, rule: &Rule) -> Set {
         let mut service = self.of_protocol(rule);
         if let Some(flags) = rule.tcp_flags {
@@ -325,16 +318,11 @@ impl Reader<'_> {
                 service = self.space.and(service, code);
             }
         }
-        let ports = self.of_ports(rule);
-        self.space.and(service, ports)
+        service
     }
 
     /// A fragment has no ports, flags or ICMP type: a rule with such a condition does not match it.
     fn of_fragment(&mut self, rule: &Rule) -> Set {
-        let has_port = rule.source.port.is_some() || rule.destination.port.is_some();
-        if matches!(rule.protocol, Some(TCP | UDP)) && has_port {
-            return Set::NONE;
-        }
         let mut service = self.of_protocol(rule);
         for (protocol, asks) in [(TCP, rule.tcp_flags.is_some()), (ICMP, rule.icmp.is_some())] {
             if asks {
@@ -348,7 +336,7 @@ impl Reader<'_> {
     /// A condition on ports applies only if the rule itself names a protocol with ports.
     fn of_ports(&mut self, rule: &Rule) -> Set {
         let mut set = Set::ALL;
-        if matches!(rule.protocol, Some(TCP | UDP)) {
+        if asks_ports(rule) {
             for (field, end) in
                 [(Field::SourcePort, &rule.source), (Field::DestinationPort, &rule.destination)]
             {

@@ -15,12 +15,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::rules::Lists;
 use crate::loading::{self, Interfaces, Loaded};
 use crate::packets::Space;
 use crate::pf::Environment;
 use crate::pf::environment::InterfaceInfo;
-use crate::pf::syntax::{Place, Rule};
+use crate::pf::syntax::{Place, Rule, Rules};
 use crate::plan::Plan;
 use crate::plan::policy::Interface;
 
@@ -113,12 +112,14 @@ impl World {
     }
 
     /// A packet space that distinguishes every interface that the rules or the policy distinguish.
-    pub fn space(&self, lists: &Lists) -> Space {
-        Space::new(self.kinds.keys().map(String::as_str).chain(lists.interfaces()).map(str::to_owned))
+    pub fn space(&self, rules: &Rules) -> Space {
+        let named =
+            rules.lists().into_iter().flatten().filter_map(|rule| Some(&rule.interface.as_ref()?.name));
+        Space::new(self.kinds.keys().chain(named).cloned())
     }
 
     /// The number of rules on a Mac with one egress interface and no interface of another program.
-    pub fn count(&self, lists: &Lists) -> usize {
+    pub fn count(&self, rules: &Rules) -> usize {
         let first = self.addresses.keys().next();
         let is_there = |rule: &&Rule| {
             let name = rule.interface.as_ref().map(|interface| &interface.name);
@@ -127,7 +128,7 @@ impl World {
                 kind => kind != Interface::Foreign,
             })
         };
-        lists.all().filter(is_there).count()
+        rules.lists().into_iter().flatten().filter(is_there).count()
     }
 
     /// The interfaces that the policy distinguishes, each with its kind.
@@ -158,18 +159,18 @@ impl World {
 }
 
 /// The interface names that the anchor itself contains, so that none of them is substituted for a macro.
-struct Names<'a>(BTreeSet<&'a str>);
+struct Names<'a>(BTreeSet<&'a [u8]>);
 
 impl<'a> Names<'a> {
     fn of(text: &'a str) -> Self {
-        let is_unit = |word: &&str| {
-            let kind = word.trim_end_matches(|c: char| c.is_ascii_digit());
-            kind.len() < word.len() && KINDS.contains(&kind)
+        let is_unit = |word: &&[u8]| {
+            let units = KINDS.iter().filter_map(|kind| word.strip_prefix(kind.as_bytes()));
+            units.into_iter().any(|unit| !unit.is_empty() && unit.iter().all(u8::is_ascii_digit))
         };
-        Self(text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_unit).collect())
+        Self(text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()).filter(is_unit).collect())
     }
 
     fn units(&self, kind: &'static str, first: usize) -> impl Iterator<Item = String> + '_ {
-        (first..).map(move |unit| format!("{kind}{unit}")).filter(|name| !self.0.contains(name.as_str()))
+        (first..).map(move |unit| format!("{kind}{unit}")).filter(|name| !self.0.contains(name.as_bytes()))
     }
 }

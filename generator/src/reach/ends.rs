@@ -1,11 +1,11 @@
 //! The endpoints of flows as sets: networks, volumes, the Mac's addresses, and the paths between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::packets::{Family, Map, Row, Set, Side, Space};
+use crate::packets::{Family, Field, Map, Row, Set, Side, Space};
 use crate::plan::Region;
-use crate::plan::policy::{Ends, Parts};
+use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, UDP};
 
 /// The providers' networks as sets, in the order of [`Parts::networks`].
 #[derive(Debug, Clone)]
@@ -33,9 +33,60 @@ pub fn region(space: &mut Space, side: Side, region: &Region) -> Set {
 
 /// The packets whose source or destination is one of these addresses.
 pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item = &'a Ipv4Addr>) -> Set {
-    let numbers: BTreeSet<u128> = all.into_iter().map(|address| u32::from(*address).into()).collect();
-    let ranges: Vec<(u128, u128)> = numbers.into_iter().map(|number| (number, number)).collect();
+    let mut ranges: Vec<(u128, u128)> = all
+        .into_iter()
+        .map(|address| u128::from(u32::from(*address)))
+        .map(|number| (number, number))
+        .collect();
+    ranges.sort_unstable();
+    ranges.dedup();
     space.addresses(side, Family::Inet, &ranges)
+}
+
+/// The packets of a protocol and ports; ports without a protocol mean those of TCP and UDP.
+pub fn service(space: &mut Space, protocol: Option<u8>, ports: Option<&[(u16, u16)]>) -> Set {
+    let protocols: &[u8] = match (&protocol, ports) {
+        (Some(protocol), _) => std::slice::from_ref(protocol),
+        (None, Some(_)) => &[TCP, UDP],
+        (None, None) => return Set::ALL,
+    };
+    let ranges: Vec<(u128, u128)> = protocols.iter().map(|it| ((*it).into(), (*it).into())).collect();
+    let protocols = space.numbers(Field::Protocol, &ranges);
+    let Some(ports) = ports else { return protocols };
+    let ports: Vec<(u128, u128)> =
+        ports.iter().map(|(first, last)| ((*first).into(), (*last).into())).collect();
+    let ports = space.numbers(Field::DestinationPort, &ports);
+    space.and(protocols, ports)
+}
+
+/// What links have in common whose ends are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link<'p> {
+    /// Whether the sources are translated; these come last.
+    pub masquerade: bool,
+    /// The IANA protocol number; `None` for any.
+    pub protocol: Option<u8>,
+    /// The destination ports; `None` for any.
+    pub ports: Option<&'p [(u16, u16)]>,
+}
+
+/// What links cover, each with its senders and receivers. Links with the same service and receivers are merged; then
+/// those with the same senders.
+pub fn links<'p>(parts: &'p Parts) -> Vec<(Link<'p>, Ends, Ends)> {
+    let add = |all: &mut Ends, more: &Ends| {
+        all.networks.extend(&more.networks);
+        all.volumes.extend(&more.volumes);
+    };
+    let mut by_receivers: BTreeMap<(Link, &Ends), Ends> = BTreeMap::new();
+    for PermissionPart { from, to, protocol, ports, masquerade } in &parts.permissions {
+        let link = Link { masquerade: *masquerade, protocol: *protocol, ports: ports.as_deref() };
+        add(by_receivers.entry((link, to)).or_default(), from);
+    }
+    let mut by_senders: BTreeMap<(Link, Ends), Ends> = BTreeMap::new();
+    for ((link, to), from) in by_receivers {
+        add(by_senders.entry((link, from)).or_default(), to);
+    }
+    by_senders.into_iter().map(|((link, from), to)| (link, from, to)).collect()
 }
 
 impl Sets {
@@ -87,7 +138,7 @@ impl Sets {
             return Map::constant(0);
         }
         let within = self.within(space);
-        let mut rows = vec![Row { top: within, rest: Set::ALL, then: Map::constant(0) }];
+        let mut rows = vec![Row { top: within, then: Map::constant(0) }];
         // Volumes take precedence over networks, on the sender's side first; among equals the first declared path wins.
         for breadths in [[false, false], [false, true], [true, false], [true, true]] {
             for way in &parts.ways {
@@ -99,7 +150,8 @@ impl Sets {
                 let top = self.ends(space, Side::Source, &part(&way.from, breadths[0]));
                 let rest = self.ends(space, Side::Destination, &part(&way.to, breadths[1]));
                 if !top.is_empty() && !rest.is_empty() {
-                    rows.push(Row { top, rest, then: Map::constant(way.pipe.map_or(0, u32::from)) });
+                    let pipe = Map::constant(way.pipe.map_or(0, u32::from));
+                    rows.push(Row { top, then: space.only(rest, pipe) });
                 }
             }
         }

@@ -48,6 +48,9 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("script/pipes.awk", include_str!("../../../templates/script/pipes.awk.j2")),
     ("picture/topology.svg", include_str!("../../../templates/picture/topology.svg.j2")),
     ("report/page.html", include_str!("../../../templates/report/page.html.j2")),
+    ("scenario/timeline.svg", include_str!("../../../templates/scenario/timeline.svg.j2")),
+    ("serve/now.html", include_str!("../../../templates/serve/now.html.j2")),
+    ("serve/traffic.html", include_str!("../../../templates/serve/traffic.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];
@@ -58,14 +61,9 @@ pub const TEMPLATES: &[(&str, &str)] = &[
 pub struct Markup(Value);
 
 impl Markup {
-    /// The output of another template of the same language.
+    /// The output of another template of the same language, or a text of this program.
     pub fn rendered(text: String) -> Self {
         Self(Value::from_safe_string(text))
-    }
-
-    /// A constant of this program.
-    pub fn of_program(text: &'static str) -> Self {
-        Self(Value::from_safe_string(text.to_owned()))
     }
 
     /// JSON for a `<script>` element of HTML, escaped so that it cannot end the element.

@@ -12,6 +12,9 @@ use crate::model::{End, Name, PortSet, Protocol};
 use crate::plan::policy::{Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP};
 use crate::plan::{Flow, Plan, Volume};
 
+/// The placeholder for an empty field of the manager's table.
+pub const NOTHING: &str = "-";
+
 /// A probe, from an address that this Mac has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Probe {
@@ -72,7 +75,7 @@ enum Sent {
 
 fn probe(expected: &'static str, from: &Volume, to: &str, address: Ipv4Addr, sent: Sent) -> Probe {
     let (protocol, port) = match sent {
-        Sent::Echo => ("icmp", super::script::NOTHING.to_owned()),
+        Sent::Echo => ("icmp", NOTHING.to_owned()),
         Sent::Tcp(port) => ("tcp", port.to_string()),
         Sent::Udp(port) => ("udp", port.to_string()),
     };

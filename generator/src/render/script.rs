@@ -33,16 +33,13 @@
 
 use serde::Serialize;
 
-use super::probes::{Probe, probes};
+use super::probes::{NOTHING, Probe, probes};
 use super::{Error, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
 use crate::plan::{self, Bridge, Plan, Volume};
 
 /// The manager's awk program that determines which connections end when rules change. It has no placeholders.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
-
-/// The placeholder for an empty field of the manager's table.
-pub const NOTHING: &str = "-";
 
 #[derive(Serialize)]
 struct Manager<'a> {

@@ -6,8 +6,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::row::Row;
 use crate::pf::eval::{ICMP, Outcome, TCP, Transport, UDP};
 use crate::pf::syntax::Direction;
 use crate::router::{Hop, Made, Story, Topology};
@@ -146,4 +149,38 @@ impl Asked<'_> {
         }
         json!([direction, self.interface, from, to, self.verdict, more])
     }
+}
+
+/// The result of a replayed scenario, in the format of the recorded one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Played {
+    /// The id of the scenario.
+    pub id: String,
+    /// Every evaluation of pf for the first packet and its answer, in order.
+    pub hooks: Vec<Value>,
+    /// The packets that left by the egress interface.
+    pub wire: Vec<Value>,
+    /// What the sender of the first packet saw: `connected`, `refused`, `timeout`, the name of an errno, and so on.
+    pub outcome: String,
+    /// The source address that the receiver saw, if the packet arrived.
+    pub server_saw: Option<String>,
+    /// Evaluations of pf for retransmissions of a TCP client of the Mac, and their answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Value>,
+    /// Retransmissions and their answers that left by the egress interface.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub later_wire: Vec<Value>,
+}
+
+/// The fields in which a replay differs from the recording: the name, the recorded value and the replayed one.
+pub fn differences(row: &Row, played: &Played) -> Vec<(&'static str, Value, Value)> {
+    let pairs = [
+        ("hooks", json!(row.hooks), json!(played.hooks)),
+        ("wire", json!(row.wire), json!(played.wire)),
+        ("outcome", json!(row.outcome), json!(played.outcome)),
+        ("server_saw", json!(row.server_saw), json!(played.server_saw)),
+        ("later", json!(row.later), json!(played.later)),
+        ("later_wire", json!(row.later_wire), json!(played.later_wire)),
+    ];
+    pairs.into_iter().filter(|(_, told, came)| told != came).collect()
 }

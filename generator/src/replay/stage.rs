@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use super::Played;
 use super::machines::{Machines, icmp, tcp, udp};
-use super::played::{Ports, hooks, left};
+use super::played::{Played, Ports, hooks, left};
 use super::row::{Act, Row};
 use super::sockets::{Heard, Sockets, Waiting};
 use crate::loading::Interfaces;
@@ -84,6 +83,9 @@ struct Stage<'a> {
 }
 
 /// Replays a scenario.
+///
+/// # Errors
+/// What is invalid in it, in words.
 pub fn play(row: &Row) -> Result<Played, String> {
     let cast = cast(row)?;
     // The anchor has its interface names filled in already.

@@ -115,6 +115,20 @@ pub fn lines(
     (read.into_iter().map(line).collect(), found)
 }
 
+/// The links behind each label of the rules of links.
+pub fn links_by_label(plan: &Plan, anchor: &str) -> BTreeMap<String, Vec<usize>> {
+    let mut reader = Reader::of(plan);
+    let mut all = BTreeMap::new();
+    for (number, text) in (1..).zip(anchor.lines()) {
+        let links = reader.purpose(number, text).links;
+        let label = text.split(" label \"").nth(1).map(|rest| rest.trim_end_matches('"'));
+        if let Some(label) = label.filter(|label| label.starts_with("link:")) {
+            all.insert(label.to_owned(), links);
+        }
+    }
+    all
+}
+
 struct Reader<'a> {
     plan: &'a Plan,
     by_provider: HashMap<&'a Name, Vec<&'a Link>>,

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::node::NodeId;
 use super::pipe::Pipe;
-use super::topology::NodeId;
 use crate::model::Conditions;
 
 /// The effect of a fault on a path.

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::trace::Over;
+use super::interface::Over;
 
 /// An interface of the Mac.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
+use super::interface::Over;
 use super::topology::Topology;
-use super::trace::Over;
 use crate::loading::{self, Interfaces};
 use crate::pf::eval::{Machine, TranslationKind, Verdict};
 use crate::pf::syntax::Ruleset;

@@ -9,7 +9,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::host::{Host, Link, Path, Road};
-use super::trace::Over;
+use super::interface::Over;
+use super::node::NodeId;
 use crate::model::VolumeAttachment;
 use crate::plan::{Plan, Volume};
 
@@ -24,10 +25,6 @@ const EGRESS_PREFIX: u8 = 24;
 const LONGEST: u16 = u16::MAX;
 /// The MTU of Ethernet.
 const ETHERNET_MTU: u16 = 1500;
-
-/// The index of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub usize);
 
 /// Addresses that no declaration contains; `explain` and the lab use the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The trace of a packet: the hops where pf saw it, the verdicts, and the outcome.
+//! The trace of a packet: the hops where pf saw it, the verdicts, the outcome, and what is delivered.
 //!
 //! It is separate so that forwarding, delaying and observing packets do not depend on each other. Never: how any of
 //! this is decided.
@@ -6,21 +6,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::topology::NodeId;
+use super::interface::Over;
+use super::node::NodeId;
 use crate::pf::eval::{Shaping, Verdict};
 use crate::pf::syntax::{Block, Direction};
-use crate::wire::Malformed;
-
-/// An interface of the Mac. Bridges are numbered as in the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Over {
-    /// `lo0`.
-    Loopback,
-    /// The bridge with this index in the plan.
-    Bridge(usize),
-    /// The egress interface.
-    Egress,
-}
+use crate::wire::{Malformed, Offload};
 
 /// The outcome of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,4 +132,19 @@ pub struct Story {
     pub hops: Vec<Hop>,
     /// Its outcome; `None` while it is on its path.
     pub fate: Option<Fate>,
+}
+
+/// A packet to hand to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The receiving node.
+    pub to: NodeId,
+    /// The earliest time of delivery.
+    pub at: Duration,
+    /// The packet; `None` if it is the received one, which was changed in the caller's buffer.
+    pub bytes: Option<Vec<u8>>,
+    /// The length of the packet in bytes.
+    pub length: usize,
+    /// Checksum and segmentation work left to the receiving device.
+    pub offload: Offload,
 }

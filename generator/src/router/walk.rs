@@ -13,10 +13,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
-use super::Delivery;
 use super::host::{NoWay, Path, Sender};
-use super::topology::{NodeId, Side, Topology};
-use super::trace::{Fate, Made, Over, Piped, Stop, Story};
+use super::interface::Over;
+use super::node::NodeId;
+use super::tally::Tallies;
+use super::topology::{Side, Topology};
+use super::trace::{Delivery, Fate, Made, Piped, Stop, Story};
 use super::ways::Ways;
 use crate::pf::eval::{Machine, Outcome, Shaping, Step, TCP, UDP, Verdict};
 use crate::pf::syntax::Direction;
@@ -66,6 +68,8 @@ pub(super) struct Walk<'a> {
     pub topology: &'a Topology,
     pub machine: &'a mut Machine,
     pub ways: &'a mut Ways,
+    /// The counters of rules.
+    pub tallies: &'a mut Tallies,
     /// Whether stories are recorded.
     pub is_watched: bool,
     /// How often pf has been evaluated.
@@ -82,11 +86,12 @@ impl<'a> Walk<'a> {
         topology: &'a Topology,
         machine: &'a mut Machine,
         ways: &'a mut Ways,
+        tallies: &'a mut Tallies,
         asked: &'a mut u64,
         out: &'a mut Vec<Delivery>,
     ) -> Self {
         let (is_watched, stories, waiting) = (false, Vec::new(), VecDeque::new());
-        Self { topology, machine, ways, is_watched, asked, out, stories, waiting }
+        Self { topology, machine, ways, tallies, is_watched, asked, out, stories, waiting }
     }
 
     /// Follows a packet from a node, and all packets that it causes; returns its own fate.
@@ -357,6 +362,9 @@ impl<'a> Walk<'a> {
     ) -> Result<(), End> {
         let (reply, passes, after) = (verdict.reply, verdict.action == Outcome::Pass, verdict.after);
         let scrubbed = verdict.scrubbed;
+        if let Some(label) = verdict.rule.as_ref().and_then(|rule| rule.label.as_ref()) {
+            self.tallies.count(label, direction, packet.datagram.total);
+        }
         scrub(packet, scrubbed);
         if passes {
             rewrite(packet, &verdict.before, &after);

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use super::node::NodeId;
 use super::rules::{RuleAt, Rules};
-use super::topology::{NodeId, Topology};
+use super::topology::Topology;
 use super::trace::{Fate, Hop, Made, Stop, Story};
 use super::ways::Ways;
 use crate::pf::eval::{Detail, Form, Outcome, Verdict, Via};

@@ -195,6 +195,10 @@ fn ends(what: &str, ends: &Ends, wrong: &mut impl FnMut(String)) -> Option<[Opti
         Ends::Several(several) => match several.as_slice() {
             [] => Some([None, None]),
             [one] => Some([Some(one.clone()), None]),
+            [one, other] if one == other => {
+                wrong(format!("`{what}` names {one} twice: both endpoints are {one}"));
+                None
+            }
             [one, other] => Some([Some(one.clone()), Some(other.clone())]),
             more => {
                 wrong(format!("`{what}` names {} ends: at most two", more.len()));

@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use rnix::ast::{self, Attr, AttrSet, AttrpathValue, Entry, Expr, HasEntry, InterpolPart};
+use rnix::ast::{self, AttrSet, AttrpathValue, Entry, Expr, HasEntry};
 use rnix::{SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
+use super::name::{Segment, segment};
 use super::scope;
 
 /// The path of the module's options.
@@ -17,9 +18,6 @@ pub const OPTION: [&str; 2] = ["services", "nixvol-net"];
 pub const PLAIN: u32 = 100;
 /// The priority of `lib.mkDefault`.
 pub const DEFAULT: u32 = 1000;
-
-/// A segment of an attribute path; `None` if it is computed by an expression.
-pub type Segment = Option<String>;
 
 /// A statement that defines an option of the module, or part of one.
 #[derive(Debug, Clone)]
@@ -259,30 +257,6 @@ impl Finder {
             site: at.site.clone().unwrap_or_else(|| bytes(statement)),
         });
     }
-}
-
-/// The name of an attribute; `None` if it is computed.
-pub fn segment(attr: &Attr) -> Segment {
-    match attr {
-        Attr::Ident(name) => Some(name.to_string()),
-        Attr::Str(name) => plain(name),
-        Attr::Dynamic(name) => match name.expr() {
-            Some(Expr::Str(name)) => plain(&name),
-            _ => None,
-        },
-    }
-}
-
-/// The text of a string; `None` if it has interpolations.
-pub fn plain(string: &ast::Str) -> Option<String> {
-    let parts = string.normalized_parts();
-    parts
-        .into_iter()
-        .map(|part| match part {
-            InterpolPart::Literal(text) => Some(text),
-            InterpolPart::Interpolation(_) => None,
-        })
-        .collect()
 }
 
 /// The values inside the wrappers of the module system: none, one or several.

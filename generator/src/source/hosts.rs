@@ -12,7 +12,8 @@ use rnix::ast::{self, AttrSet, AttrpathValue, Entry, Expr, HasEntry};
 use rnix::{SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
-use super::find::{Body, bodies, bytes, call_of, plain, segment};
+use super::find::{Body, bodies, bytes, call_of};
+use super::name::{plain, segment};
 use super::scope;
 
 /// The flake output that contains the Macs.

@@ -5,7 +5,7 @@ use rnix::SyntaxNode;
 use rnix::ast::{self, AttrSet, Expr, HasEntry};
 use rowan::ast::AstNode;
 
-use super::find::segment;
+use super::name::segment;
 
 /// How many names are followed at most: a name may be bound to itself.
 pub const DEEPEST: usize = 20;

@@ -4,9 +4,7 @@
 
 use etherparse::checksum::Sum16BitWords;
 
-use super::read::Datagram;
 use super::{field, length, put, word};
-use crate::pf::eval::{TCP, UDP};
 
 /// The ones' complement sum of the bytes, not inverted.
 pub fn sum(bytes: &[u8]) -> u16 {
@@ -61,16 +59,5 @@ pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[Check]) {
         // In UDP zero would mean that there is no checksum.
         let is_none = check.kind == Kind::Optional && mended == 0;
         put(bytes, check.at, if is_none { u16::MAX } else { mended });
-    }
-}
-
-/// Whether the TCP or UDP checksum is correct, which pf verifies before it answers with a RST.
-pub fn is_transport_right(bytes: &[u8], datagram: &Datagram) -> bool {
-    let transport = &bytes[datagram.header..datagram.total];
-    let protocol = datagram.packet.protocol();
-    match protocol {
-        UDP if word(transport, field::UDP_CHECKSUM) == 0 => true,
-        TCP | UDP => add(sum(transport), pseudo(bytes, protocol, transport.len())) == u16::MAX,
-        _ => true,
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice};
 
-use super::checksum::sum;
+use super::checksum::{add, pseudo, sum};
 use super::{IPV4_HEADER, field, long, word};
 use crate::pf::eval::{ESP, ICMP, Inner, Ip, Packet, Part, Segment, TCP, Transport, UDP};
 
@@ -242,4 +242,15 @@ fn quote(quoted: &[u8]) -> Result<Inner, Malformed> {
         destination_port,
         sequence: if protocol == TCP { long(transport, field::TCP_SEQUENCE) } else { 0 },
     })
+}
+
+/// Whether the TCP or UDP checksum is correct, which pf verifies before it answers with a RST.
+pub fn is_transport_right(bytes: &[u8], datagram: &Datagram) -> bool {
+    let transport = &bytes[datagram.header..datagram.total];
+    let protocol = datagram.packet.protocol();
+    match protocol {
+        UDP if word(transport, field::UDP_CHECKSUM) == 0 => true,
+        TCP | UDP => add(sum(transport), pseudo(bytes, protocol, transport.len())) == u16::MAX,
+        _ => true,
+    }
 }

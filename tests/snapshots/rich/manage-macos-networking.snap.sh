@@ -1172,7 +1172,8 @@ section == "clock" { now = $0 + 0; next }
 section == "pfctl-faults" { fseen[++nfseen] = $0; next }
 
 # The file has the boot session in its first line, then one fault a line, the latest first:
-# KIND ONE OTHER DEADLINE SECONDS UNTIL PIPE DELAY LOSS KBIT; the last four are 0 for a partition.
+# KIND ONE OTHER DEADLINE SECONDS UNTIL PIPE DELAY LOSS KBIT TAG; PIPE to KBIT are 0 for a partition. OTHER is `-` if all
+# other providers and volumes are meant.
 function read_faults(file, line, w) {
     file = P["state"] "/faults"
     if ((getline line < file) > 0) { faulty = 1; split(line, w, "\t"); fboot = w[2]; fours = (fboot == boot) }
@@ -1182,27 +1183,30 @@ function read_faults(file, line, w) {
 function add_fault(line, w) {
     fault[++nfault] = line; split(line, w, "\t")
     fkind[nfault] = w[1]; fone[nfault] = w[2]; fother[nfault] = w[3]; fdeadline[nfault] = w[4]; fseconds[nfault] = w[5]; funtil[nfault] = w[6]
-    fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]
+    fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]; ftag[nfault] = w[11]
 }
 function is_end(name) { return (name in network) || (name in of) }
 # Why a fault is over, or nothing if it is not.
 function over(i) {
     if (fboot != boot) return "the Mac was restarted"
     if (P["target"] != "up") return "the network goes down"
-    if (!is_end(fone[i]) || !is_end(fother[i])) return (is_end(fone[i]) ? fother[i] : fone[i]) " is not in this network"
+    if (!is_end(fone[i])) return fone[i] " is not in this network"
+    if (fother[i] == "-" && end_of("-", fone[i]) == "") return "nothing else is in this network"
+    if (fother[i] != "-" && !is_end(fother[i])) return fother[i] " is not in this network"
     if (fdeadline[i] == "x") return "it could not be made"
     # More time left than the fault was given means that the clock was set back: it is over, too.
     if (fdeadline[i] != "-" && (now >= fdeadline[i] || fdeadline[i] - now > fseconds[i] + 1)) return "its " fseconds[i] " seconds have passed"
     return ""
 }
 function is_between(i, one, other) { return (fone[i] == one && fother[i] == other) || (fone[i] == other && fother[i] == one) }
-function fault_text(i) { return fkind[i] " " fone[i] " " fother[i] (fkind[i] == "slow" ? ": " like(fdelay[i], floss[i], frate[i]) : "") }
+function fault_text(i) { return fkind[i] " " fone[i] (fother[i] == "-" ? "" : " " fother[i]) (fkind[i] == "slow" ? ": " like(fdelay[i], floss[i], frate[i]) : "") }
 function fault_until(i) { return funtil[i] == "-" ? "until it is healed, a stop or a restart" : "until " funtil[i] }
 
 # The addresses of an endpoint: of a provider its network and the localhost aliases of its volumes, of a volume its
 # address and alias. If the other endpoint is a volume of this very provider, the volume is left out, and so is the
-# gateway, which is the source of masqueraded traffic.
+# gateway, which is the source of masqueraded traffic. `-` is every other provider, towards `but`.
 function end_of(name, but, i, v, out) {
+    if (name == "-") { for (i = 1; i <= np; i++) if (provider[i] != but) out = out (out == "" ? "" : " ") end_of(provider[i], but); return out }
     if (name in of) return address[name] (alias[name] == "-" ? "" : " " alias[name])
     out = network[name]
     if ((but in of) && of[but] == name) out = out " !" address[but] " !" gateway[name]
@@ -1211,6 +1215,7 @@ function end_of(name, but, i, v, out) {
 }
 # Those of its addresses that the Mac itself has: gateways, and volumes that the Mac serves.
 function here_of(name, but, i, v, out) {
+    if (name == "-") { for (i = 1; i <= np; i++) if (provider[i] != but) { v = here_of(provider[i], but); out = out (out == "" || v == "" ? "" : " ") v } return out }
     if (name in of) return attachment[name] == "host" ? address[name] : ""
     if (!(but in of) || of[but] != name) out = gateway[name]
     for (i = 1; i <= nv; i++) { v = volume[i]; if (of[v] == name && v != but && attachment[v] == "host") out = out " " address[v] }
@@ -1227,12 +1232,14 @@ function steer(from, to, here, pipe_, i, w, ways) {
     }
 }
 # The rules of all faults: tables, translation, dummynet, filter. A partition drops packets in both directions and
-# exempts them from translation. No rule matches traffic of other endpoints.
+# exempts them from translation. No rule matches traffic of other endpoints. The tables are named by their endpoints:
+# pfctl prints no contents of tables, and their names tell which fault a rule belongs to. A name has at most 31 characters.
+function fault_table(part, i, end) { return "<" part i (end == "-" ? "" : "-" end) ">" }
 function make_fault_rules(i, part, a, b, ahere, bhere) {
     for (part = 1; part <= 4; part++) for (i = 1; i <= nfault; i++) {
-        a = "<one" i ">"; b = "<other" i ">"
+        a = fault_table("one", i, fone[i]); b = fault_table("two", i, fother[i])
         ahere = bhere = ""
-        if (fkind[i] == "slow") { if (here_of(fone[i], fother[i]) != "") ahere = "<one" i "-here>"; if (here_of(fother[i], fone[i]) != "") bhere = "<other" i "-here>" }
+        if (fkind[i] == "slow") { if (here_of(fone[i], fother[i]) != "") ahere = fault_table("one", i "h", fone[i]); if (here_of(fother[i], fone[i]) != "") bhere = fault_table("two", i "h", fother[i]) }
         if (part == 1) {
             frule_add("table " a " const { " end_of(fone[i], fother[i]) " }")
             frule_add("table " b " const { " end_of(fother[i], fone[i]) " }")
@@ -1245,11 +1252,12 @@ function make_fault_rules(i, part, a, b, ahere, bhere) {
         }
         if (part == 3 && fkind[i] == "slow") { steer(a, b, bhere, fpipe[i]); steer(b, a, ahere, fpipe[i] - 1) }
         if (part == 4 && fkind[i] == "partition") {
-            frule_add("block drop quick inet from " a " to " b " label \"partition:" fone[i] ":" fother[i] "\"")
-            frule_add("block drop quick inet from " b " to " a " label \"partition:" fone[i] ":" fother[i] "\"")
+            frule_add("block drop quick inet from " a " to " b fault_label(i))
+            frule_add("block drop quick inet from " b " to " a fault_label(i))
         }
     }
 }
+function fault_label(i) { return " label \"partition:" fone[i] (fother[i] == "-" ? "" : ":" fother[i]) "\"" }
 # Whether these rules are in force: loaded as a whole, the connections that they cut ended (the file is written after
 # that), and their pipes as they should be. Sets `ftheirs` to a rule in the anchor that another program loaded.
 function faults_stand(file, line, i, n, whole_, same, was_) {
@@ -1274,17 +1282,15 @@ function stands_as(n, i) { pipedelay[n] = fdelay[i]; pipeloss[n] = floss[i]; pip
 
 # Applies the requested action to the list of faults, and drops those that are over.
 function edit_faults(i, n, list, kept_, why, number_) {
-    if (P["act"] != "" && P["one"] != "") {
-        if (!is_end(P["one"])) wrong = say_wrong("this network has no provider or volume " P["one"])
-        if (P["one"] == P["other"]) wrong = say_wrong("both endpoints are " P["one"])
-        else if (!is_end(P["other"])) wrong = say_wrong("this network has no provider or volume " P["other"])
-        if (!is_end(P["one"]) || !is_end(P["other"])) say_wrong("providers: " names_in(provider, np) "; volumes: " names_in(volume, nv))
-        if (wrong) return
-    }
+    if (P["one"] != "" && !is_end(P["one"])) wrong = say_wrong("this network has no provider or volume " P["one"])
+    if (P["one"] != "" && P["one"] == P["other"]) wrong = say_wrong("both endpoints are " P["one"])
+    else if (P["other"] != "" && P["other"] != "-" && !is_end(P["other"])) wrong = say_wrong("this network has no provider or volume " P["other"])
+    if (wrong) { say_wrong("providers: " names_in(provider, np) "; volumes: " names_in(volume, nv)); return }
+    if (P["other"] == "-" && end_of("-", P["one"]) == "") { wrong = say_wrong("nothing else than " P["one"] " is in this network"); return }
     n = nfault
     for (i = 1; i <= n; i++) {
         why = over(i)
-        if (why == "" && P["act"] == "heal" && (P["one"] == "" || is_between(i, P["one"], P["other"]))) why = "healed"
+        if (why == "" && P["act"] == "heal" && is_meant(i)) why = "healed"
         if (why == "" && fkind[i] == P["act"] && is_between(i, P["one"], P["other"])) number_ = fpipe[i]
         else if (why == "") kept_[++list] = fault[i]
         if (why != "") { print "cause\t" fault_text(i) ": " (why == "healed" ? why : "over, because " why); dropped[fpipe[i]] = 1 }
@@ -1292,10 +1298,17 @@ function edit_faults(i, n, list, kept_, why, number_) {
     nfault = 0; fboot = boot
     if (P["act"] == "partition" || P["act"] == "slow") {
         if (P["act"] == "slow" && !number_) for (number_ = 29999; (number_ in pipeat) || ((number_ - 1) in pipeat) || is_used(number_, kept_, list); number_ -= 2) continue
-        add_fault(P["act"] "\t" P["one"] "\t" P["other"] "\t" P["deadline"] "\t" P["lasts"] "\t" P["until"] "\t" number_ + 0 "\t" P["delay"] + 0 "\t" P["loss"] + 0 "\t" P["kbit"] + 0)
+        add_fault(P["act"] "\t" P["one"] "\t" P["other"] "\t" P["deadline"] "\t" P["lasts"] "\t" P["until"] "\t" number_ + 0 "\t" P["delay"] + 0 "\t" (P["loss"] == "" ? 0 : P["loss"]) "\t" P["kbit"] + 0 "\t" P["tag"])
     }
     for (i = 1; i <= list; i++) add_fault(kept_[i])
 }
+# Whether heal means a fault: one with the tag, and with the endpoints that are named, where a provider means its volumes
+# too.
+function is_meant(i) {
+    if (P["tag"] != "-" && ftag[i] != P["tag"]) return 0
+    return (within(fone[i], P["one"]) && within(fother[i], P["other"])) || (within(fother[i], P["one"]) && within(fone[i], P["other"]))
+}
+function within(name, end) { return end == "" || belongs(name, end) }
 function say_wrong(text) { print "wrong\t" text; return 1 }
 function is_used(n, list, count, i, w) { for (i = 1; i <= count; i++) { split(list[i], w, "\t"); if (w[7] == n) return 1 } return 0 }
 function names_in(list, n, i, out) { if (!n) return "none"; for (i = 1; i <= n; i++) out = out (i > 1 ? ", " : "") list[i]; return out }
@@ -1365,15 +1378,16 @@ function fault_state(i) { return over(i) != "" ? "over" : fstand ? "in force" : 
 function faults_text(i) { for (i = 1; i <= nfault; i++) printf "fault        %s, %s (%s)\n", fault_text(i), fault_until(i), fault_state(i) }
 function faults_json(i, out) {
     for (i = 1; i <= nfault; i++)
-        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" quoted(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"conditions\":" quoted(like(fdelay[i], floss[i], frate[i])) ",\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : ",\"conditions\":null,\"latencyMs\":null,\"loss\":null,\"bandwidthKbit\":null") "}"
+        out = out (i > 1 ? "," : "") "{\"action\":" quoted(fkind[i]) ",\"from\":" quoted(fone[i]) ",\"to\":" or_null(fother[i]) ",\"until\":" or_null(funtil[i]) ",\"state\":" quoted(fault_state(i)) (fkind[i] == "slow" ? ",\"conditions\":" quoted(like(fdelay[i], floss[i], frate[i])) ",\"latencyMs\":" fdelay[i] + 0 ",\"loss\":" floss[i] + 0 ",\"bandwidthKbit\":" (frate[i] + 0 ? frate[i] : "null") : ",\"conditions\":null,\"latencyMs\":null,\"loss\":null,\"bandwidthKbit\":null") "}"
     return "[" out "]"
 }
 # Whether a partition separates two endpoints.
 function is_cut(from, to, i) {
     for (i = 1; i <= nfault; i++)
-        if (fkind[i] == "partition" && over(i) == "" && from != to && ((belongs(from, fone[i]) && belongs(to, fother[i])) || (belongs(from, fother[i]) && belongs(to, fone[i])))) return 1
+        if (fkind[i] == "partition" && over(i) == "" && from != to && ((belongs(from, fone[i]) && beyond(to, i)) || (belongs(to, fone[i]) && beyond(from, i)))) return 1
     return 0
 }
+function beyond(name, i) { return fother[i] == "-" ? is_end(name) && !belongs(name, fone[i]) : belongs(name, fother[i]) }
 function belongs(name, end) { return name == end || ((name in of) && of[name] == end) }
 
 # ---- connections that new rules no longer permit
@@ -2092,7 +2106,7 @@ observe() {
     printf '%s\t%s\n' ask "$1" target "$2" base "$BASE" state "$STATE" hosts "$HOSTS" log "$LOG" self "$SELF" mine "$MINE" \
         wish "$WISH" anchor "$ANCHOR" job "$JOB" rules "$RULES" acted "$ACTED" json "$JSON" fresh "$FRESH" \
         pending "$PENDING" writes "$LOCKED" faults "$FAULTS" act "$ACT" one "$ONE" other "$OTHER" lasts "${LASTS:-0}" \
-        deadline "$DEADLINE" until "$UNTIL" delay "$DELAY" loss "$LOSS" kbit "$KBIT"
+        deadline "$DEADLINE" until "$UNTIL" delay "$DELAY" loss "$LOSS" kbit "$KBIT" tag "$TAG"
     if test "$1" = form; then SAFE=yes; fi
     if test -z "$SAFE"; then see_all ls-lden; fi
     if test "$1" = owners; then
@@ -2716,7 +2730,7 @@ act() {
             say "$SUMMARY"
             log "$SUMMARY"
         elif test "$CHANGES" = 0 || test -z "$CAUSES"; then
-            say "there is nothing to heal${ONE:+ between $ONE and $OTHER}"
+            say "there is nothing to heal${OTHER:+ between $ONE and $OTHER}${WHOLE:+ of $ONE}"
         fi
         if test -n "$LASTS"; then wake_in "$((LASTS + 1))"; fi
         return
@@ -2742,11 +2756,34 @@ act() {
     exit 1
 }
 
-# Checks and stores an option of partition or slow ($1) and its value ($2).
+# Sets LASTS to the seconds of a time such as 30, 30s or 1h15m30s, up to a week; fails for anything else.
+read_time() {
+    LASTS=0
+    case $1 in
+        *[!0-9hms]*) return 1 ;;
+        *[!0-9]*) rest=$1 ;;
+        *) rest=${1}s ;;
+    esac
+    for unit in h3600 m60 s1; do
+        name=${unit%%[0-9]*}
+        case $rest in *"$name"*) ;; *) continue ;; esac
+        part=${rest%%"$name"*}
+        case $part in '' | 0?* | ???????* | *[!0-9]*) return 1 ;; esac
+        rest=${rest#*"$name"}
+        LASTS=$((LASTS + part * ${unit#"$name"}))
+    done
+    test -z "$rest" && test "$LASTS" -gt 0 && test "$LASTS" -le 604800
+}
+
+# Checks and stores an option of partition, slow or heal ($1) and its value ($2).
 fault_option() {
     case $1$TAB$2 in
-        *"$TAB" | *"$TAB"*[!0-9.]* | *.*.* | *"$TAB"0[0-9]* | *"$TAB"????????* | "--for$TAB"0 | --[!l]*.* | --la*.*) wrong_use "$1 takes a number, not '$2'" ;;
-        --for*) LASTS=$2 ;;
+        "--for$TAB"*)
+            read_time "$2" || wrong_use "--for takes a time such as 30, 30s or 1m30s, up to a week, not '$2'"
+            ;;
+        "--tag$TAB" | "--tag$TAB"*[!a-z0-9-]* | "--tag$TAB"-*) wrong_use "--tag takes lower-case letters, digits and hyphens, not '$2'" ;;
+        --tag*) TAG=$2 ;;
+        *"$TAB" | *"$TAB"*[!0-9.]* | *.*.* | *"$TAB"0[0-9]* | *"$TAB"?????????* | --[!l]*.* | --la*.*) wrong_use "$1 takes a number, not '$2'" ;;
         --latency*) DELAY=$2 ;;
         --bandwidth*) KBIT=$2 ;;
         *) LOSS=$2 ;;
@@ -2980,10 +3017,12 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
-  partition A B [--for S]    cut two providers or volumes from each other; --print shows the rules
-  slow A B --latency MS [--loss SHARE] [--bandwidth KBIT] [--for S]
-                             slow the paths between two, in place of the conditions of links
-  heal [A B]                 end what partition and slow did: all of it, or between two
+  partition A [B] [--for T]  cut two providers or volumes from each other, or one from all others;
+                             T is 30, 30s or 1m30s; --print shows the rules
+  slow A [B] --latency MS [--loss SHARE] [--bandwidth KBIT] [--for T]
+                             slow the paths between them, in place of the conditions of links
+  heal [A [B]] [--tag T]     end what partition and slow did: all, what A has, between two, or
+                             what was made with that --tag
   stop                       take the network down; it stays down until the next start
   status [--json]            what is up, what is not, and what start would do
   plan [--json]              what start would do; changes nothing
@@ -3451,8 +3490,8 @@ MINE=
 if test -O "$SELF"; then MINE=yes; fi
 COMMAND=${1:-}
 CONFIRM=
-# The arguments of partition, slow and heal: both endpoints, duration, delay, loss and bandwidth. ACT: the command, once
-# it is carried out; DEADLINE and UNTIL: when its effect ends.
+# The arguments of partition, slow and heal: both endpoints, duration, delay, loss and bandwidth; a tag. WHOLE: heal has one
+# endpoint. ACT: the command, once it is carried out; DEADLINE and UNTIL: when its effect ends.
 ONE=
 OTHER=
 LASTS=
@@ -3460,6 +3499,8 @@ DELAY=
 LOSS=
 KBIT=
 PRINT=
+TAG=-
+WHOLE=
 ACT=
 DEADLINE=
 UNTIL=
@@ -3500,7 +3541,8 @@ while test $# -gt 0; do
             esac
             ;;
         "partition$TAB--print" | "slow$TAB--print") PRINT=yes ;;
-        "partition$TAB--for" | "slow$TAB--for" | "slow$TAB--latency" | "slow$TAB--bandwidth" | "slow$TAB--loss")
+        "partition$TAB--for" | "slow$TAB--for" | "slow$TAB--latency" | "slow$TAB--bandwidth" | "slow$TAB--loss" | \
+            "partition$TAB--tag" | "slow$TAB--tag" | "heal$TAB--tag")
             fault_option "$1" "${2:-}"
             shift
             ;;
@@ -3512,7 +3554,7 @@ while test $# -gt 0; do
             elif test -z "$OTHER"; then
                 OTHER=$1
             else
-                wrong_use "'$COMMAND' takes two endpoints"
+                wrong_use "'$COMMAND' takes one or two endpoints"
             fi
             ;;
         "logs$TAB--follow") FOLLOW=yes ;;
@@ -3528,7 +3570,12 @@ done
 
 case $COMMAND in
     partition | slow | heal)
-        if test -z "$OTHER" && test "$COMMAND$ONE" != heal; then wrong_use "'$COMMAND' takes two endpoints: providers or volumes"; fi
+        if test -z "$ONE" && test "$COMMAND" != heal; then wrong_use "'$COMMAND' takes one or two endpoints: providers or volumes"; fi
+        case $COMMAND$OTHER in
+            heal) WHOLE=$ONE ;;
+            partition | slow) OTHER=- ;;
+            *) ;;
+        esac
         if test "$COMMAND" = slow && test -z "$DELAY$LOSS$KBIT"; then wrong_use "slow takes --latency, --loss or --bandwidth"; fi
         ;;
     *) ;;

@@ -163,8 +163,8 @@ pub struct Fault {
     action: FaultAction,
     /// A provider or a volume.
     from: String,
-    /// The other endpoint; the fault applies in both directions.
-    to: String,
+    /// Another; null means all other providers and volumes.
+    to: Option<String>,
     /// The deadline, as `2026-01-31T12:00:00Z`; null if the fault lasts until `heal`, a stop or a restart.
     until: Option<String>,
     /// `in force`, `not in force` or `over`.

@@ -35,17 +35,16 @@ impl<'a> Check<'a> {
         let mut addresses = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
         let mut aliases = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
         let mut macs = BTreeMap::new();
-        let mut volumes = BTreeMap::new();
-        for (name, raw) in input.volumes.iter().flatten() {
+        let check = |(name, raw): (&'a String, &'a input::Volume)| {
             let provider = self.provider_of(name, raw);
             let address = self.address(name, raw, providers, &mut addresses);
             let alias = self.alias(name, raw, localhost, &mut aliases);
             let owner = raw.provider.as_deref().and_then(|owner| providers.get(owner)?.as_ref());
             let guest = self.guest(name, raw, owner, &mut macs);
             let volume = self.volume(name, raw, (provider, address, alias), guest);
-            volumes.insert(name.clone(), volume);
-        }
-        volumes
+            (name.clone(), volume)
+        };
+        input.volumes.iter().flatten().map(check).collect()
     }
 
     fn volume(

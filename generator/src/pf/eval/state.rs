@@ -300,6 +300,11 @@ impl States {
         self.of_rule.get(&rule).copied().unwrap_or(0)
     }
 
+    /// The keys of all states; of several states with one key, once for each.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.iter().filter_map(|(_, state)| self.keys.get(state.key)).map(|(key, _)| key)
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

@@ -4,7 +4,7 @@
 //! the parser, expand. Never: where a file is.
 
 use crate::pf::expand::Draft;
-use crate::pf::parse::matcher::FromTo;
+use crate::pf::expand::FromTo;
 use crate::pf::parse::scrub::shared_family;
 use crate::pf::parse::{Frame, Parsed, Parser, Section, parse_at};
 use crate::pf::syntax::{Action, AnchorCall, LoadAnchor, NumberMatch, Place, Rule, Rules, Ruleset};

@@ -4,49 +4,13 @@
 //! Sees: the parser, expand. Never: addresses of translation.
 
 use crate::pf::expand::Draft;
-use crate::pf::host;
 use crate::pf::host::Host;
-use crate::pf::names::TCP;
+use crate::pf::names::{PORT_UNREACHABLE, PORT_UNREACHABLE6, TCP};
+use crate::pf::parse::options::Options;
 use crate::pf::parse::scrub::shared_family;
-use crate::pf::parse::state::StateOption;
 use crate::pf::parse::{Parsed, Parser, Section};
-use crate::pf::syntax::{
-    Action, Block, BlockPolicy, Dummynet, Family, Icmp, IdMatch, Pool, RouteKind, Rule, StateKind, TcpFlags,
-};
+use crate::pf::syntax::{Action, Block, BlockPolicy, Dummynet, Family, Pool, RouteKind, TcpFlags};
 use crate::pf::token::Kind;
-
-/// ICMP type and code of a port unreachable.
-pub(in crate::pf) const PORT_UNREACHABLE: (u8, u8) = (3, 3);
-/// ICMPv6 type and code of a port unreachable.
-pub(in crate::pf) const PORT_UNREACHABLE6: (u8, u8) = (1, 4);
-
-/// Options of a filter rule; those without a list are in `rule`.
-pub(super) struct Options {
-    pub rule: Rule,
-    pub users: Vec<IdMatch>,
-    pub groups: Vec<IdMatch>,
-    pub icmp: Vec<(u8, Icmp)>,
-    pub flags: Option<TcpFlags>,
-    tos: bool,
-    /// The kind of state, `no state` included, with its options in parentheses.
-    pub state: Option<(StateKind, Vec<StateOption>)>,
-    label: bool,
-}
-
-impl Options {
-    fn new(action: Action) -> Self {
-        Self {
-            rule: Rule::new(action),
-            users: Vec::new(),
-            groups: Vec::new(),
-            icmp: Vec::new(),
-            flags: None,
-            tos: false,
-            state: None,
-            label: false,
-        }
-    }
-}
 
 impl Parser<'_> {
     pub(super) fn filter(&mut self) -> Parsed<()> {
@@ -361,15 +325,4 @@ pub(in crate::pf) fn parse_probability(text: &str) -> Option<u32> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let share = share as u32;
     Some(share.max(1))
-}
-
-/// Parses a key of 128 bits: `0x` and 32 hexadecimal digits.
-pub(super) fn parse_key(text: &str) -> Option<[u32; 4]> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 32 && digits.is_ascii())?;
-    let mut key = [0; 4];
-    for (part, slot) in key.iter_mut().enumerate() {
-        let part = &digits[8 * part..8 * part + 8];
-        *slot = host::number(&format!("0x{part}")).and_then(|number| u32::try_from(number).ok())?;
-    }
-    Some(key)
 }

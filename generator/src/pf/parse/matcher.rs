@@ -3,6 +3,7 @@
 //! It exists because scrub, translation, filter and anchor rules share it. Sees: the parser, hosts and numbers.
 //! Never: a whole rule.
 
+use crate::pf::expand::FromTo;
 use crate::pf::host::Host;
 use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Address, Direction, Family, Interface, Log, PortMatch};
@@ -10,16 +11,6 @@ use crate::pf::token::Kind;
 
 /// Longest name of an interface.
 const LONGEST_INTERFACE: usize = 15;
-
-/// `from … to …` as written.
-#[derive(Default)]
-pub(in crate::pf) struct FromTo {
-    pub source: Vec<Host>,
-    pub source_ports: Vec<PortMatch>,
-    pub oses: Vec<String>,
-    pub destination: Vec<Host>,
-    pub destination_ports: Vec<PortMatch>,
-}
 
 impl Parser<'_> {
     pub(super) fn direction(&mut self) -> Option<Direction> {

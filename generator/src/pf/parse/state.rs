@@ -4,35 +4,13 @@
 //! names. Never: addresses.
 
 use crate::pf::names;
-use crate::pf::parse::filter::Options;
+use crate::pf::parse::options::{Options, StateOption, Track};
 use crate::pf::parse::{Parsed, Parser};
 use crate::pf::syntax::{Action, Overload, SourceTrack, StateKind, StateOptions, StatePolicy, TcpFlags};
 use crate::pf::token::Kind;
 
 /// Largest rate that the kernel can count.
 const LARGEST_RATE: u32 = u32::MAX / 1000;
-/// `source-track`, with or without an argument.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Track {
-    Plain,
-    Global,
-    Rule,
-}
-
-/// One option in `keep state (…)`.
-pub(super) enum StateOption {
-    Max(u32),
-    NoSync,
-    SourceTrack(Track),
-    MaxSrcStates(u32),
-    MaxSrcConn(u32),
-    MaxSrcConnRate(u32, u32),
-    MaxSrcNodes(u32),
-    Overload(Overload),
-    Policy(StatePolicy),
-    Timeout(&'static str, u32),
-}
-
 impl Parser<'_> {
     pub(super) fn state_option(&mut self, key: &str, options: &mut Options) -> Parsed<()> {
         self.next();

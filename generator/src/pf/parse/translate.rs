@@ -4,9 +4,8 @@
 //! expand. Never: states.
 
 use crate::pf::expand::Draft;
-use crate::pf::host::Host;
+use crate::pf::host::{self, Host};
 use crate::pf::md5;
-use crate::pf::parse::filter::parse_key;
 use crate::pf::parse::numbers::Ports;
 use crate::pf::parse::scrub::shared_family;
 use crate::pf::parse::{Parsed, Parser, Section};
@@ -333,4 +332,15 @@ fn rdr_ports(ports: Option<Ports>, matched: &[PortMatch]) -> Option<(u16, u16)> 
         },
     };
     (ports.0 != 0).then_some(ports)
+}
+
+/// Parses a key of 128 bits: `0x` and 32 hexadecimal digits.
+fn parse_key(text: &str) -> Option<[u32; 4]> {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 32 && digits.is_ascii())?;
+    let mut key = [0; 4];
+    for (part, slot) in key.iter_mut().enumerate() {
+        let part = &digits[8 * part..8 * part + 8];
+        *slot = host::number(&format!("0x{part}")).and_then(|number| u32::try_from(number).ok())?;
+    }
+    Some(key)
 }

@@ -3,7 +3,7 @@
 //! It exists because both are the same structure in the kernel and print the same. Sees: the printer. Never: what is
 //! chosen from a pool.
 
-use super::{Printer, bare, prefixed, show_address};
+use super::printer::{Printer, bare, prefixed, show_address};
 use crate::pf::parse::NAT_PORTS;
 use crate::pf::syntax::{Action, Address, EndpointKind, Pool, PoolHost, PoolKind, Route, RouteKind};
 

@@ -2,7 +2,7 @@
 //!
 //! It exists because pfctl prints them while it parses, before any rule. Sees: the printer. Never: a rule.
 
-use super::{Printer, bare, prefixed, quoted};
+use super::printer::{Printer, bare, prefixed, quoted};
 use crate::pf::syntax::{BlockPolicy, SetOption, Setting, SettingValue, StatePolicy, Table, TableSource};
 
 impl Printer {

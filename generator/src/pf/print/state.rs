@@ -2,7 +2,7 @@
 //!
 //! It exists because the options of a state are a list of their own. Sees: the printer. Never: a state.
 
-use super::{Printer, bare};
+use super::printer::{Printer, bare};
 use crate::pf::parse::parse_probability;
 use crate::pf::syntax::{Action, Rule, SourceTrack, StateKind, StatePolicy};
 

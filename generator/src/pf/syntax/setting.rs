@@ -1,11 +1,13 @@
-//! The statements of a file that are not rules: macros, options, tables, anchors to load.
+//! The statements of a file that are not rules: macros, options, tables.
 //!
-//! It exists because the kernel keeps these separate from the lists of rules. Sees: places and rulesets. Never: the
+//! It exists because the kernel keeps these separate from the lists of rules. Sees: places. Never: the
 //! fields of a rule.
 
 use std::net::IpAddr;
 
-use super::{Interface, Place, Ruleset};
+use super::condition::Interface;
+use super::place::Place;
+use super::state::StatePolicy;
 
 /// A macro, an option or a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,30 +70,8 @@ pub enum BlockPolicy {
     Return,
 }
 
-/// Whether states match on any interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StatePolicy {
-    /// They match on any interface.
-    #[default]
-    Floating,
-    /// They match only on the interface where they were created.
-    IfBound,
-}
-
-/// `load anchor NAME from FILE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadAnchor {
-    /// Its position.
-    pub place: Place,
-    /// The full path of the anchor.
-    pub anchor: String,
-    /// The file, as written.
-    pub file: String,
-    /// The parsed file, if the environment could read it.
-    pub ruleset: Option<Box<Ruleset>>,
-}
-
 /// The definition of a table.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The name, without the angle brackets.

@@ -4,36 +4,20 @@
 //! Elements for a provider, volume or link name it in an attribute, so that a page can highlight related ones.
 
 mod boxes;
+mod elements;
 mod sheet;
 
 use serde::Serialize;
 
 use super::KernelNames;
 use super::scene::{CONDITIONS, MAC, OUTSIDE, Scene};
-use super::text::columns;
 use crate::identity::COLOURS;
 use crate::model::Name;
 use crate::plan::Plan;
 use crate::render::{Error, engine};
 use boxes::Boxes;
+use elements::{Alias, Boxed, LINE, Linked, MARGIN, PAD, Rectangle, Styled, Text, cut};
 use sheet::Sheet;
-
-/// The margin of the picture, and of the frame's content.
-const MARGIN: usize = 16;
-/// The padding inside a box.
-const PAD: usize = 10;
-/// The height of a line of text.
-const LINE: usize = 16;
-/// The maximum length of a link's text, in characters.
-const LABEL: usize = 46;
-/// More links are counted, and not drawn.
-const MOST_LINKS: usize = super::MOST_LINKS;
-/// With more providers than these, a box is one line.
-const FEW_BOXES: usize = 16;
-/// With more providers, `every provider` is written as words instead of a line to each.
-const FEW_LINES: usize = 8;
-/// The maximum number of localhost lines; further ones are only counted.
-const MOST_ALIASES: usize = 60;
 
 #[derive(Serialize)]
 struct Drawing {
@@ -49,84 +33,6 @@ struct Drawing {
     links: Vec<Linked>,
     aliases: Vec<Alias>,
     texts: Vec<Text>,
-}
-
-#[derive(Serialize, Clone, Copy, Default)]
-struct Rectangle {
-    x: usize,
-    y: usize,
-    width: usize,
-    height: usize,
-}
-
-/// A rectangle with its CSS class, and what it represents.
-#[derive(Serialize)]
-struct Styled {
-    class: &'static str,
-    stands_for: &'static str,
-    note: String,
-    area: Rectangle,
-    texts: Vec<Text>,
-}
-
-#[derive(Serialize)]
-struct Text {
-    x: usize,
-    y: usize,
-    class: &'static str,
-    words: String,
-}
-
-/// A provider.
-#[derive(Serialize)]
-struct Boxed {
-    name: String,
-    colour: usize,
-    note: String,
-    outline: Rectangle,
-    /// The bar in the provider's colour.
-    bar: Rectangle,
-    mark: &'static str,
-    mark_x: usize,
-    mark_y: usize,
-    texts: Vec<Text>,
-    rows: Vec<Row>,
-}
-
-/// A volume, or a summary of several.
-#[derive(Serialize)]
-struct Row {
-    volume: String,
-    note: String,
-    area: Rectangle,
-    texts: Vec<Text>,
-}
-
-/// A link.
-#[derive(Serialize)]
-struct Linked {
-    index: usize,
-    words: String,
-    /// One line for each endpoint.
-    lines: Vec<Line>,
-    label: Rectangle,
-    texts: Vec<Text>,
-}
-
-/// The line from a link to one of its endpoints.
-#[derive(Serialize)]
-struct Line {
-    colour: usize,
-    end: String,
-    path: String,
-    heads: String,
-}
-
-/// A localhost alias or a published port.
-#[derive(Serialize)]
-struct Alias {
-    volume: String,
-    text: Text,
 }
 
 /// The drawing, with its newline.
@@ -200,29 +106,6 @@ fn title(plan: &Plan, scene: &Scene) -> String {
         counted(plan.volumes.len(), "volume"),
         counted(scene.links.len(), "link")
     )
-}
-
-/// The width of normal text in pixels: 12 px, of which a character takes 0.625.
-fn wide(text: &str) -> usize {
-    (columns(text) * 15).div_ceil(2)
-}
-
-/// The width of small text (11 px).
-fn small(text: &str) -> usize {
-    columns(text) * 7
-}
-
-/// The width of a name (13 px).
-fn bold(text: &str) -> usize {
-    (columns(text) * 17).div_ceil(2)
-}
-
-/// Truncates text to a number of characters.
-fn cut(words: &str, most: usize) -> String {
-    if columns(words) <= most {
-        return words.to_owned();
-    }
-    words.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// The picture in words, for screen readers.

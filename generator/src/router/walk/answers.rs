@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::super::Delivery;
 use super::super::host::{Path, Sender};
-use super::super::trace::Over;
+use super::super::interface::Over;
+use super::super::trace::Delivery;
 use super::packet::{Bytes, Forwarded, Moving, Sent};
 use super::{Entry, Stage, Walk};
 use crate::pf::eval::{ICMP, RST, TCP, Transport};

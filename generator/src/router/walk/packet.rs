@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::super::topology::NodeId;
-use super::super::trace::{Hop, Made, Over, Piped, Story};
+use super::super::interface::Over;
+use super::super::node::NodeId;
+use super::super::trace::{Hop, Made, Piped, Story};
 use crate::pf::eval::{Detail, Form, Inner, Passage, Scrubbed, TCP, Transport};
 use crate::pf::syntax::Direction;
 use crate::wire::{self, Datagram, Offload, answer};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::scene::{Cell, Group, Scene};
-use super::{FEW_BOXES, LINE, PAD, Row, Text, bold, cut, small, wide};
+use super::elements::{FEW_BOXES, LINE, PAD, Rectangle, Row, Text, bold, cut, small, wide};
 use crate::model::End;
 
 /// The height of a volume's row.
@@ -160,7 +160,7 @@ impl Content<'_> {
     pub fn rows(&self, x: usize, y: usize, width: usize, slots: &[usize]) -> Vec<Row> {
         let mut rows = Vec::new();
         let mut top = y + slots[0];
-        let area = |top: usize, height: usize| super::Rectangle {
+        let area = |top: usize, height: usize| Rectangle {
             x: x + PAD,
             y: top + 1,
             width: width - 2 * PAD,

@@ -6,7 +6,7 @@ use super::super::layout::{Joined, Joint, Layout, Side, layout};
 use super::super::scene::{Link, MAC, Manner, OUTSIDE, Scene};
 use super::super::text::wrapped;
 use super::boxes::{Boxes, FOOT};
-use super::{
+use super::elements::{
     Alias, Boxed, FEW_LINES, LABEL, LINE, Line, Linked, MARGIN, MOST_ALIASES, MOST_LINKS, PAD, Rectangle,
     Styled, Text, bold, cut, small, wide,
 };

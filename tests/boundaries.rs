@@ -1,0 +1,211 @@
+//! Both sides of each limit: the last value that is accepted, and the first that is refused, with its code and place.
+
+use nixvol_net::model::{self, LinkConditions};
+use nixvol_net::pf::{Environment, parse, print};
+use serde_json::{Value, json};
+
+use crate::support::default_input;
+
+/// The problems of a declaration with one link between two providers: codes and paths.
+fn problems(input: &Value) -> Vec<String> {
+    match model::read(input.to_string().as_bytes()) {
+        Ok(_) => Vec::new(),
+        Err(rejected) => rejected
+            .problems
+            .iter()
+            .map(|problem| format!("{} {}", problem.kind.code(), problem.at))
+            .collect(),
+    }
+}
+
+fn with_link(link: &Value) -> Value {
+    let mut input = default_input();
+    input["links"] = json!([link]);
+    input
+}
+
+fn of_conditions(conditions: &Value) -> Vec<String> {
+    problems(&with_link(&json!({ "from": ["aws"], "to": ["gcp"], "conditions": conditions })))
+}
+
+fn of_ports(ports: &Value) -> Vec<String> {
+    problems(&with_link(&json!({ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": ports })))
+}
+
+#[test]
+fn conditions_are_accepted_up_to_their_limits() {
+    let none: [&str; 0] = [];
+    for (field, accepted, refused) in [
+        ("latencyMs", [json!(0), json!(10_000)], [json!(-1), json!(10_001)]),
+        ("jitterMs", [json!(0), json!(10_000)], [json!(-1), json!(10_001)]),
+        ("loss", [json!(0.0), json!(1.0)], [json!(-0.000_001), json!(1.000_001)]),
+        ("bandwidthKbit", [json!(1), json!(2_147_483)], [json!(0), json!(2_147_484)]),
+    ] {
+        for value in accepted {
+            assert_eq!(of_conditions(&json!({ field: value })), none, "{field} {value}");
+        }
+        for value in refused {
+            let wanted = [format!("E009 links.0.conditions.{field}")];
+            assert_eq!(of_conditions(&json!({ field: value })), wanted, "{field} {value}");
+        }
+    }
+}
+
+#[test]
+fn conditions_arrive_as_they_were_declared() {
+    let conditions = json!({ "latencyMs": 10_000, "jitterMs": 1, "loss": 0.25, "bandwidthKbit": 2_147_483 });
+    let input = with_link(&json!({ "from": ["aws"], "to": ["gcp"], "conditions": conditions }));
+    let declaration = model::read(input.to_string().as_bytes()).unwrap();
+    let LinkConditions { latency, jitter_ms, loss, bandwidth_kbit } =
+        declaration.links[0].conditions.as_ref().unwrap();
+    assert_eq!(latency, &Some(model::Latency::Ms(10_000)));
+    assert_eq!((*jitter_ms, *loss, *bandwidth_kbit), (Some(1), Some(0.25), Some(2_147_483)));
+}
+
+#[test]
+fn a_port_is_a_number_from_1_to_65535_in_plain_digits() {
+    let none: [&str; 0] = [];
+    for port in [json!(1), json!(65_535), json!("1"), json!("65535"), json!("1-65535"), json!("80-80")] {
+        assert_eq!(of_ports(&json!([port])), none, "{port}");
+    }
+    let malformed = [
+        json!(0),
+        json!(-1),
+        json!(65_536),
+        json!("0"),
+        json!("65536"),
+        json!("+80"),
+        json!("-80"),
+        json!("80-"),
+        json!(" 80"),
+        json!("80 "),
+        json!("80 - 90"),
+        json!("0x50"),
+        json!("+80-90"),
+        json!("80-+90"),
+        json!("80-90-100"),
+        json!("0-80"),
+        json!("80-65536"),
+        json!(""),
+    ];
+    for port in malformed {
+        assert_eq!(of_ports(&json!([port])), ["E062 links.0.ports.0"], "{port}");
+    }
+    assert_eq!(of_ports(&json!(["81-80"])), ["E063 links.0.ports.0"]);
+    for port in [0, 65_536] {
+        let mut input = default_input();
+        input["volumes"]["etcd-1"]["publish"] = json!([port]);
+        assert_eq!(problems(&input), ["E062 volumes.etcd-1.publish.0"], "{port}");
+    }
+}
+
+#[test]
+fn a_link_needs_two_ends_whichever_way_they_are_written() {
+    let none: [&str; 0] = [];
+    for (from, to) in
+        [(["aws"], ["aws"]), (["etcd-1"], ["etcd-1"]), (["aws"], ["etcd-1"]), (["etcd-1"], ["aws"])]
+    {
+        let found = problems(&with_link(&json!({ "from": from, "to": to })));
+        let is_whole = from == to;
+        let wanted: &[&str] = if is_whole { &["E061 links.0"] } else { &none };
+        assert_eq!(found.is_empty(), wanted.is_empty(), "{from:?} -> {to:?}: {found:?}");
+    }
+    for (from, to) in [(json!(["aws", "gcp"]), json!(["aws"])), (json!(["aws"]), json!(["aws", "gcp"]))] {
+        assert_eq!(problems(&with_link(&json!({ "from": from, "to": to }))), none, "{from} -> {to}");
+    }
+}
+
+/// Two links with different conditions for the same path conflict, whichever of them has the path the other way round.
+#[test]
+fn conditions_conflict_whichever_way_a_bidirectional_link_is_written() {
+    let link = |from: &str, to: &str, both: bool, latency: u16| json!({ "from": [from], "to": [to], "bidirectional": both, "conditions": { "latencyMs": latency } });
+    for (first, second, conflicts) in [
+        (link("aws", "gcp", false, 1), link("aws", "gcp", false, 2), true),
+        (link("aws", "gcp", false, 1), link("gcp", "aws", false, 2), false),
+        (link("aws", "gcp", true, 1), link("gcp", "aws", false, 2), true),
+        (link("aws", "gcp", false, 1), link("gcp", "aws", true, 2), true),
+        (link("aws", "gcp", true, 1), link("gcp", "aws", true, 2), true),
+        (link("aws", "gcp", true, 1), link("gcp", "aws", true, 1), false),
+    ] {
+        let mut input = default_input();
+        input["links"] = json!([first, second]);
+        let found = problems(&input);
+        assert_eq!(found.iter().any(|it| it.starts_with("E065 ")), conflicts, "{first} {second}: {found:?}");
+    }
+}
+
+#[test]
+fn names_have_24_characters_at_most() {
+    let none: [&str; 0] = [];
+    for (name, accepted) in [
+        ("a".repeat(24), true),
+        ("a".repeat(25), false),
+        ("0".to_owned(), true),
+        ("-a".to_owned(), false),
+        ("a-".to_owned(), true),
+        ("A".to_owned(), false),
+        ("a_b".to_owned(), false),
+        ("ä".to_owned(), false),
+        (String::new(), false),
+    ] {
+        let mut input = default_input();
+        // A port of its own keeps the name of the port valid.
+        input["volumes"][&name] = json!({ "provider": "aws", "address": "10.0.1.77", "port": "veth-own" });
+        let found = problems(&input);
+        let found: Vec<&String> = found.iter().filter(|it| it.starts_with("E010")).collect();
+        assert_eq!(found.is_empty(), accepted, "{name}: {found:?}");
+        let _ = none;
+    }
+}
+
+fn messages(text: &str) -> Vec<String> {
+    match parse(text, &Environment::default()) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(|error| format!("{}: {}", error.line, error.message)).collect(),
+    }
+}
+
+#[test]
+fn pf_braces_nest_64_deep_at_most() {
+    let anchors = |count: usize| format!("{}{}", "anchor \"a\" {\n".repeat(count), "}\n".repeat(count));
+    assert_eq!(messages(&anchors(64)), Vec::<String>::new());
+    assert_eq!(messages(&anchors(65))[0], "65: braces nested more than 64 deep");
+}
+
+#[test]
+fn pf_lists_expand_to_100_000_rules_at_most() {
+    let list = |second: u8, count: usize| {
+        let addresses: Vec<String> =
+            (0..count).map(|n| format!("10.{second}.{}.{}", n / 250, n % 250)).collect();
+        format!("{{ {} }}", addresses.join(" "))
+    };
+    let rules = |from: usize, to: usize| format!("pass from {} to {}\n", list(0, from), list(1, to));
+    let told = "1: the lists expand to more than 100000 rules";
+    assert_eq!(messages(&rules(400, 251)), [told]);
+    // The limit is of the whole ruleset.
+    assert_eq!(
+        messages(&(rules(40, 50).repeat(50) + "pass\n")),
+        ["51: the lists expand to more than 100000 rules"]
+    );
+    let full = parse(&rules(40, 50).repeat(2), &Environment::default()).unwrap();
+    assert_eq!(full.rules.filter.len(), 4_000);
+    assert_eq!(print(&full, full_names()).lines().count(), 4_000);
+}
+
+fn full_names() -> nixvol_net::pf::Names {
+    Environment::default().names
+}
+
+#[test]
+fn pf_macros_stand_for_64_mb_at_most() {
+    let mut text = format!("a0 = \"{}\"\n", "x".repeat(1_000));
+    for n in 1..=6 {
+        use std::fmt::Write as _;
+        let last = n - 1;
+        writeln!(text, "a{n} = \"$a{last} $a{last} $a{last} $a{last} $a{last} $a{last} $a{last} $a{last} $a{last} $a{last}\"")
+            .unwrap();
+    }
+    text += "pass from { $a6 }\n";
+    let found = messages(&text);
+    assert!(!found.is_empty(), "a macro of 1 GB was expanded");
+}
