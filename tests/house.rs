@@ -196,7 +196,6 @@ const CIRCLES: &[&[&str]] = &[
         "lab/client.rs",
         "lab/control.rs",
         "lab/enter.rs",
-        "lab/observe.rs",
         "lab/probe.rs",
         "lab/probe/report.rs",
         "lab/probe/sockets.rs",
@@ -208,7 +207,7 @@ const CIRCLES: &[&[&str]] = &[
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
-    &["report.rs", "report/data.rs", "report/live.rs"],
+    &["report.rs", "report/data.rs"],
     &[
         "status.rs",
         "status/free.rs",

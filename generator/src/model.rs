@@ -68,12 +68,12 @@ pub struct Mesh {
     /// The name of this Mac; one of `macs`.
     pub mac: Name,
     /// The Macs by name. Every provider is on exactly one of them.
-    pub macs: BTreeMap<Name, Mac>,
+    pub macs: BTreeMap<Name, MeshMac>,
 }
 
 /// One of several Macs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mac {
+pub struct MeshMac {
     /// The providers that are on it.
     pub providers: BTreeSet<Name>,
     /// Where the others reach its WireGuard.
@@ -92,7 +92,7 @@ impl Mesh {
     /// # Panics
     /// If the provider is from another declaration.
     pub fn mac_of(&self, provider: &Name) -> &Name {
-        let is_on = |(_, mac): &(&Name, &Mac)| mac.providers.contains(provider);
+        let is_on = |(_, mac): &(&Name, &MeshMac)| mac.providers.contains(provider);
         self.macs.iter().find(is_on).expect("every provider is on a Mac").0
     }
 
@@ -100,12 +100,12 @@ impl Mesh {
     ///
     /// # Panics
     /// Never: it is one of the Macs.
-    pub fn this(&self) -> &Mac {
+    pub fn this(&self) -> &MeshMac {
         &self.macs[&self.mac]
     }
 
     /// The other Macs.
-    pub fn peers(&self) -> impl Iterator<Item = (&Name, &Mac)> {
+    pub fn peers(&self) -> impl Iterator<Item = (&Name, &MeshMac)> {
         self.macs.iter().filter(|(name, _)| **name != self.mac)
     }
 }

@@ -349,7 +349,7 @@ fn volumes(declaration: &Declaration) -> Vec<Volume> {
 /// The tunnel to the other Macs, if there are others.
 fn mesh(declaration: &Declaration) -> Option<Tunnel> {
     let mesh = declaration.mesh.as_ref()?;
-    let peer = |(name, mac): (&Name, &crate::model::Mac)| OtherMac {
+    let peer = |(name, mac): (&Name, &crate::model::MeshMac)| OtherMac {
         mac: name.clone(),
         endpoint: mac.endpoint.clone(),
         public_key: mac.public_key.clone(),

@@ -206,8 +206,8 @@ fn guest(guest: &model::Guest) -> Guest<'_> {
     }
 }
 
-fn mac(mac: &model::Mac) -> Mac<'_> {
-    let model::Mac { providers, endpoint, public_key, address, listen_port } = mac;
+fn mac(mac: &model::MeshMac) -> Mac<'_> {
+    let model::MeshMac { providers, endpoint, public_key, address, listen_port } = mac;
     Mac {
         providers: providers.iter().map(Name::as_str).collect(),
         endpoint: endpoint.to_string(),

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::networks::RESERVED;
 use super::{Check, Name};
 use crate::input::{self, nearest};
-use crate::model::{Mac, Mesh, Provider, PublicKey, TunnelEndpoint};
+use crate::model::{Mesh, MeshMac, Provider, PublicKey, TunnelEndpoint};
 use crate::place::At;
 use crate::problem::{Kind, Problem};
 
@@ -46,7 +46,7 @@ impl<'a> Check<'a> {
             }
         }
         let mac = self.this_mac(raw);
-        let macs: BTreeMap<Name, Mac> = macs.into_values().collect::<Option<_>>()?;
+        let macs: BTreeMap<Name, MeshMac> = macs.into_values().collect::<Option<_>>()?;
         Some(Mesh { mac: mac?, macs })
     }
 
@@ -70,7 +70,7 @@ impl<'a> Check<'a> {
         raw: &'a input::DeclaredMac,
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
-    ) -> Option<Mac> {
+    ) -> Option<MeshMac> {
         let own = self.providers_of_mac(name, raw, providers, taken);
         let endpoint = self.endpoint(name, raw, providers, taken);
         let public_key = self.public_key(name, raw, taken);
@@ -82,7 +82,7 @@ impl<'a> Check<'a> {
                 self.in_range(At::of(&["macs", name, "listenPort"]), found, port, "a port from 1 to 65535")
             }
         };
-        Some(Mac {
+        Some(MeshMac {
             providers: own?,
             endpoint: endpoint?,
             public_key: public_key?,
