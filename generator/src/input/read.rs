@@ -5,7 +5,8 @@ use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
 use super::{
-    Conditions, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Port, Provider, Volume,
+    Conditions, DeclaredMac, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Port, Provider,
+    Volume,
 };
 use crate::place::{At, FieldPath, Place};
 use crate::problem::{Kind, Problem};
@@ -296,6 +297,8 @@ impl Read for Input {
             localhost: fields.optional("localhost"),
             links: fields.optional::<Vec<Option<Link>>>("links").map(kept),
             expect: fields.optional::<Vec<Option<Expectation>>>("expect").map(kept),
+            mac: fields.optional("mac"),
+            macs: fields.optional("macs"),
             positions: fields.optional("positions"),
             resolved: fields.optional("resolved").unwrap_or_default(),
         };
@@ -352,6 +355,21 @@ impl Read for Guest {
         };
         fields.close();
         Some(guest)
+    }
+}
+
+impl Read for DeclaredMac {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let mac = DeclaredMac {
+            providers: fields.required("providers"),
+            endpoint: fields.required("endpoint"),
+            public_key: fields.required("publicKey"),
+            address: fields.required("address"),
+            listen_port: fields.optional("listenPort"),
+        };
+        fields.close();
+        Some(mac)
     }
 }
 

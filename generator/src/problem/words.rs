@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl Kind {
-    /// The code of this kind of problem: `E001` to `E067`, or `W001` and up for warnings. Codes are never reused.
+    /// The code of this kind of problem: `E001` to `E081`, or `W001` and up for warnings. Codes are never reused.
     pub fn code(&self) -> &'static str {
         match self {
             Kind::NotJson { .. } => "E001",
@@ -63,9 +63,22 @@ impl Kind {
             Kind::WaysDiffer { .. } => "E065",
             Kind::NoRegion { .. } => "E066",
             Kind::LatencyTwice => "E067",
+            Kind::UnknownMac { .. } => "E070",
+            Kind::MacWithoutMacs => "E071",
+            Kind::ProviderOnNoMac { .. } => "E072",
+            Kind::ProviderOnTwoMacs { .. } => "E073",
+            Kind::Endpoint { .. } => "E074",
+            Kind::EndpointInside { .. } => "E075",
+            Kind::EndpointTaken { .. } => "E076",
+            Kind::PublicKey { .. } => "E077",
+            Kind::PublicKeyTaken { .. } => "E078",
+            Kind::MeshAddressReserved { .. } => "E079",
+            Kind::MeshAddressInside { .. } => "E080",
+            Kind::MeshAddressTaken { .. } => "E081",
             Kind::PublicSpace { .. } => "W001",
             Kind::MasqueradeFromGuest { .. } => "W002",
             Kind::JitterOnMac => "W003",
+            Kind::MasqueradeFromMac { .. } => "W004",
         }
     }
 
@@ -184,6 +197,38 @@ impl Kind {
                 format!("provider `{provider}` has no region to take the latency from")
             }
             Kind::LatencyTwice => "the latency is given twice, as `latency` and as `latencyMs`".to_owned(),
+            Kind::UnknownMac { found, .. } => format!("there is no Mac {}", Quoted(found)),
+            Kind::MacWithoutMacs => {
+                "`mac` says which of several Macs this is, but there is no `macs`".to_owned()
+            }
+            Kind::ProviderOnNoMac { provider } => format!("provider `{provider}` is on none of the Macs"),
+            Kind::ProviderOnTwoMacs { provider, first, second } if first == second => {
+                format!("provider `{provider}` is listed twice for Mac `{first}`")
+            }
+            Kind::ProviderOnTwoMacs { provider, first, second } => {
+                format!("provider `{provider}` is on two Macs, `{first}` and `{second}`")
+            }
+            Kind::Endpoint { found } => format!("{} is not a host and a port", Quoted(found)),
+            Kind::EndpointInside { found, provider, network } => format!(
+                "the endpoint {} lies in the network `{network}` of provider `{provider}`, which is reached through tunnels",
+                Quoted(found)
+            ),
+            Kind::EndpointTaken { found, by } => {
+                format!("the endpoint {} is that of Mac `{by}` already", Quoted(found))
+            }
+            Kind::PublicKey { found } => format!("{} is not a WireGuard public key", Quoted(found)),
+            Kind::PublicKeyTaken { by } => format!("the public key is that of Mac `{by}` already"),
+            Kind::MeshAddressReserved { address, reserved, what } => {
+                format!("the tunnel address `{address}` lies in `{reserved}`, which is {what}")
+            }
+            Kind::MeshAddressInside { address, provider, network } => {
+                format!(
+                    "the tunnel address `{address}` lies in the network `{network}` of provider `{provider}`"
+                )
+            }
+            Kind::MeshAddressTaken { address, by } => {
+                format!("the tunnel address `{address}` is that of Mac `{by}` already")
+            }
             Kind::PublicSpace { found } => {
                 format!(
                     "the network `{found}` is public: whoever has it on the internet is out of this Mac's reach"
@@ -191,6 +236,9 @@ impl Kind {
             }
             Kind::MasqueradeFromGuest { guest, address, volume } => format!(
                 "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
+            ),
+            Kind::MasqueradeFromMac { sender, address, volume } => format!(
+                "what `{sender}` sends to `{volume}`, which another Mac serves, is not masqueraded: `{volume}` sees `{address}`"
             ),
             Kind::JitterOnMac => "jitter is only in the lab: dummynet on a Mac has none".to_owned(),
         }
@@ -258,11 +306,31 @@ impl Kind {
                 format!("name a region of {cloud}, or give the provider another name")
             }
             Kind::UnknownProvider { nearest: Some(known), .. }
+            | Kind::UnknownMac { nearest: Some(known), .. }
             | Kind::UnknownEnd { nearest: Some(known), .. } => {
                 format!("did you mean `{known}`?")
             }
             Kind::UnknownProvider { .. } => "declare it under `providers`".to_owned(),
             Kind::UnknownEnd { .. } => "declare it under `providers` or `volumes`".to_owned(),
+            Kind::UnknownMac { nearest: None, .. } => "declare it under `macs`".to_owned(),
+            Kind::MacWithoutMacs => "declare `macs`, or remove `mac`".to_owned(),
+            Kind::ProviderOnNoMac { .. } => "add it to the `providers` of one of `macs`".to_owned(),
+            Kind::Endpoint { .. } => {
+                "write it like `studio.local:51820`, `192.168.1.20:51820` or `[fd00::20]:51820`".to_owned()
+            }
+            Kind::EndpointInside { .. } => {
+                "use an address of this Mac's LAN, or a name that resolves to one".to_owned()
+            }
+            Kind::EndpointTaken { .. } => "give each Mac an endpoint of its own".to_owned(),
+            Kind::PublicKey { .. } => {
+                "write what `wg pubkey < FILE` prints for the private key of that Mac: 32 bytes in base64".to_owned()
+            }
+            Kind::PublicKeyTaken { .. } => "make a key for each Mac with `wg genkey`".to_owned(),
+            Kind::MeshAddressReserved { .. }
+            | Kind::MeshAddressInside { .. }
+            | Kind::MeshAddressTaken { .. } => {
+                "give each Mac an address that nothing else has, such as one of 100.127.0.0/16".to_owned()
+            }
             Kind::AddressOutside { free, .. }
             | Kind::AddressIsGateway { free, .. }
             | Kind::AddressTaken { free, .. }
@@ -286,7 +354,7 @@ impl Kind {
             Kind::PublishWithoutAlias { .. } => {
                 "give it `localhost`, an address of the localhost range".to_owned()
             }
-            Kind::PublishTwice { .. } => "remove one of the two".to_owned(),
+            Kind::PublishTwice { .. } | Kind::ProviderOnTwoMacs { .. } => "remove one of the two".to_owned(),
             Kind::PublishOnGuest { address: Some(address), ports, .. } => {
                 let ports = ports.split(", ").map(|port| format!("`{address}:{port}`")).collect::<Vec<_>>();
                 format!("use {}, which this Mac reaches as it is, and remove `publish`", ports.join(" and "))
@@ -316,6 +384,9 @@ impl Kind {
             }
             Kind::MasqueradeFromGuest { volume, .. } => format!(
                 "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
+            ),
+            Kind::MasqueradeFromMac { volume, .. } => format!(
+                "macOS translates only what leaves by an interface: expect the sender's own address, or let `{volume}` be a guest"
             ),
             Kind::JitterOnMac => {
                 "nothing to do where the lab is meant; on the Mac every packet is as late as another".to_owned()

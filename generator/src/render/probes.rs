@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::model::{End, Name, PortSet, Protocol, VolumeAttachment};
+use crate::model::{End, Name, PortSet, Protocol};
 use crate::plan::policy::{Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP};
 use crate::plan::{Flow, Plan, Volume};
 
@@ -51,7 +51,7 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
 /// on a mount.
 fn speakers(plan: &Plan) -> Vec<&Volume> {
     let mut speakers: BTreeMap<&Name, &Volume> = BTreeMap::new();
-    for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+    for volume in plan.volumes.iter().filter(|volume| volume.is_served()) {
         let known = speakers.entry(&volume.provider).or_insert(volume);
         if known.mount_point.is_some() && volume.mount_point.is_none() {
             *known = volume;
@@ -107,9 +107,7 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
     let members = |ends: &[End]| -> Vec<&Volume> {
         let of = |end: &End| match end {
             End::Provider(name) => speaker_of(speakers, name).map(|speaker| speakers[speaker]),
-            End::Volume(name) => {
-                plan.volume(name).filter(|volume| volume.attachment == VolumeAttachment::Host)
-            }
+            End::Volume(name) => plan.volume(name).filter(|volume| volume.is_served()),
         };
         ends.iter().filter_map(of).collect()
     };
