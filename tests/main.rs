@@ -75,6 +75,7 @@ mod manager_random;
 mod manager_report;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_scenario;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
