@@ -151,13 +151,12 @@ impl Program {
 
     /// The uses between the files of a circle, for the message of a failure.
     pub(super) fn between(&self, circle: &BTreeSet<&Path>) -> String {
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for file in circle {
-            for used in self.uses[*file].iter().filter(|used| circle.contains(used.as_path())) {
-                text += &format!("  {} uses {}\n", file.display(), used.display());
-            }
+            let used = self.uses[*file].iter().filter(|used| circle.contains(used.as_path()));
+            lines.extend(used.map(|used| format!("  {} uses {}", file.display(), used.display())));
         }
-        text
+        lines.join("\n") + "\n"
     }
 
     /// The names of public types that more than one file defines.
@@ -200,8 +199,12 @@ fn leaves(tree: &syn::UseTree) -> Vec<(Option<String>, Names)> {
         syn::UseTree::Path(path) => leaves(&path.tree)
             .into_iter()
             .map(|(name, rest)| {
-                let name = name.map(|name| if name == "self" { path.ident.to_string() } else { name });
-                (name, [path.ident.to_string()].into_iter().chain(rest).collect())
+                let above = path.ident.to_string();
+                // `use a::{self}` stands for `use a`.
+                if rest == ["self"] {
+                    return (name.map(|it| if it == "self" { above.clone() } else { it }), vec![above]);
+                }
+                (name, [above].into_iter().chain(rest).collect())
             })
             .collect(),
         syn::UseTree::Name(name) => vec![(Some(name.ident.to_string()), vec![name.ident.to_string()])],

@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Declaration, End, Link, Volume, VolumeAttachment};
+use super::{Declaration, Endpoint, Link, Volume, VolumeAttachment};
 use crate::place::FieldPath;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Ranges that are not public: private use, carrier-grade NAT, benchmarking, documentation.
 const NOT_PUBLIC: [Ipv4Net; 8] = [
@@ -34,7 +34,7 @@ impl Declaration {
             let found = provider.network;
             let is_public = !NOT_PUBLIC.iter().any(|space| space.contains(&found));
             let at = FieldPath::of(&["providers", name.as_str(), "network"]);
-            is_public.then(|| Problem::new(at, Kind::PublicSpace { found }))
+            is_public.then(|| Problem::new(at, ProblemKind::PublicSpace { found }))
         });
         let masqueraded = self.links.iter().filter(|link| link.masquerade).filter_map(|link| {
             let kind = self.not_masqueraded(link)?;
@@ -45,7 +45,7 @@ impl Declaration {
             |link: &&Link| link.conditions.is_some_and(|it| it.jitter_ms.is_some_and(|ms| ms > 0));
         let jittery = self.links.iter().filter(is_jittery).map(|link| {
             let at = FieldPath::of(&["links".to_owned(), link.index.to_string()]);
-            Problem::new(at.child("conditions").child("jitterMs"), Kind::JitterOnMac)
+            Problem::new(at.child("conditions").child("jitterMs"), ProblemKind::JitterOnMac)
         });
         let mut warnings: Vec<Problem> = public.chain(masqueraded).chain(jittery).collect();
         warnings.sort_by(|a, b| (&a.at, a.kind.code()).cmp(&(&b.at, b.kind.code())));
@@ -53,28 +53,28 @@ impl Declaration {
     }
 
     /// A guest and a volume served by this Mac between which the link would masquerade, which macOS cannot do.
-    fn not_masqueraded(&self, link: &Link) -> Option<Kind> {
+    fn not_masqueraded(&self, link: &Link) -> Option<ProblemKind> {
         link.directions().find_map(|(from, to)| {
             let (guest, sender) =
                 from.iter().find_map(|end| self.member(end, VolumeAttachment::Guest, None))?;
             let (volume, _) =
                 to.iter().find_map(|end| self.member(end, VolumeAttachment::Host, Some(&sender.provider)))?;
             let address = sender.address;
-            Some(Kind::MasqueradeFromGuest { guest, address, volume })
+            Some(ProblemKind::MasqueradeFromGuest { guest, address, volume })
         })
     }
 
     /// The first volume of an endpoint that has this attachment and is not of the provider `not_of`.
     fn member(
         &self,
-        end: &End,
+        end: &Endpoint,
         attachment: VolumeAttachment,
         not_of: Option<&super::Name>,
     ) -> Option<(String, &Volume)> {
         let is_meant = |name: &super::Name, volume: &Volume| {
             let is_of_end = match end {
-                End::Provider(provider) => volume.provider == *provider,
-                End::Volume(of) => name == of,
+                Endpoint::Provider(provider) => volume.provider == *provider,
+                Endpoint::Volume(of) => name == of,
             };
             is_of_end && volume.attachment == attachment && not_of != Some(&volume.provider)
         };
