@@ -126,7 +126,7 @@ fn a_timeline_that_cannot_be_drawn_is_refused_with_its_line() {
     let fault = r#"{"seconds":1,"event":"begin","action":"partition","from":"a"}"#;
     let line = |event: &str| format!("{{\"seconds\":3,\"event\":\"{event}\"}}");
     for (input, said) in [
-        ("".to_owned(), "has nothing to draw"),
+        (String::new(), "has nothing to draw"),
         (line("done"), "has nothing to draw"),
         (format!("{fault}\n{}\nnonsense\n", line("done")), "standard input:3: this is no line of a timeline"),
         (line("stranger"), "standard input:1: this is no line of a timeline"),

@@ -513,9 +513,9 @@ fn slow_is_refused_while_another_program_uses_route_to() {
     network.ok("partition aws ibm");
 }
 
-/// The tables are not part of a capture; their contents follow from the endpoints that the labels name.
+/// The contents of tables are not part of a capture; they follow from the endpoints that the names of tables tell.
 #[test]
-fn explain_names_the_partition_of_a_capture() {
+fn explain_names_the_faults_of_a_capture() {
     let input = small();
     let network = Network::new(&input);
     network.ok("start");
@@ -530,7 +530,7 @@ fn explain_names_the_partition_of_a_capture() {
         ] {
             capture.push_str(header);
             capture.push('\n');
-            for what in ["rules", "nat"] {
+            for what in ["rules", "nat", "dummynet"] {
                 capture += &network.mac.ok(&format!("pfctl {anchor}-s {what}"));
             }
         }
@@ -549,6 +549,21 @@ fn explain_names_the_partition_of_a_capture() {
         "{text}"
     );
     assert!(text.contains("the anchor com.apple/249.nixvol-faults decides instead"), "{text}");
+    network.ok("heal");
+    network.ok("slow etcd-1 --latency 5");
+    let (code, text) = explain();
+    assert_eq!(code, Some(0), "{text}");
+    for line in [
+        "the path between etcd-1 and all others is slowed on demand (`slow`), in place of the conditions of links",
+        "through   pipe 29999: `slow etcd-1` of the manager; how slow, a capture of rules does not tell",
+        "through   pipe 29998: `slow etcd-1` of the manager",
+        "dummynet out quick inet from <one1-etcd-1> to <two1> pipe 29999",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("taken as empty"), "{text}");
+    network.ok("heal");
+    network.ok("partition aws ibm");
     // `status --from` reports the partition too.
     let report = network.mac.dir().join("report");
     network.ok(&format!("logs --collect {}", report.display()));

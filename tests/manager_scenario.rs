@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::network::{Network, slow, small};
 use crate::rig::settled;
+use crate::schema::validator_of;
 use crate::support::program;
 
 /// A Mac with a declaration and a scenario in files.
@@ -96,9 +97,11 @@ fn a_scenario_is_played_by_the_manager_and_undone() {
     let mut command = stage.command(&scenario.to_string(), &["--format", "json"]);
     let mut playing = command.spawn().expect("it runs");
     let lines = BufReader::new(playing.stdout.take().expect("its output")).lines();
+    let schema = validator_of(&["scenario"]);
     let mut told: Vec<Value> = Vec::new();
     for line in lines {
         told.push(serde_json::from_str(&line.expect("a line")).expect("JSON"));
+        assert!(schema.is_valid(&told[told.len() - 1]), "{told:?}");
         if told.len() == 2 {
             let faults = stage.faults();
             assert!(

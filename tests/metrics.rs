@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nixvol_net::darwin;
 use serde_json::json;
 
-use crate::network::{Network, small};
+use crate::network::{AWKS, Network, SHELLS, small};
 use crate::support::run;
 use crate::tools::tool;
 
@@ -122,6 +122,129 @@ fn page(directory: &Path) -> (Option<i32>, String) {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     (output.status.code(), text)
+}
+
+/// The page that the manager prints, held against the program's: the same families, series and values.
+fn both(network: &Network, name: &str) -> Samples {
+    let ran = network.run("status --format openmetrics");
+    let (code, text) = page(&collected(network, name));
+    assert_eq!(Some(ran.code), code, "{}", ran.err);
+    let (manager, program) = (read(&ran.out), read(&text));
+    let series = |samples: &Samples| samples.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(series(&manager), series(&program), "{name}");
+    for (series, value) in &manager {
+        let number = |text: &str| text.parse::<f64>().expect("a number");
+        // The program counts findings, the manager the changes that it would make.
+        if series.starts_with("nixvol_drift{") {
+            assert_eq!(number(value) > 0.0, number(&program[series]) > 0.0, "{name}: {series} {value}");
+            continue;
+        }
+        assert!((number(value) - number(&program[series])).abs() < 1e-12, "{name}: {series} {value}");
+    }
+    let families = |page: &str| {
+        page.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(families(&ran.out), families(&text));
+    manager
+}
+
+#[test]
+fn the_manager_prints_the_same_metrics() {
+    for (shell, awk) in [(0, 0), (1, 1), (2, 2)] {
+        let mut network = started();
+        network.under(SHELLS[shell], AWKS[awk]);
+        // Counters of links and of other rules, some of several rules with one label.
+        let probed = network.run("test");
+        assert!(probed.out.contains(" tried, "), "{}", probed.out);
+        network.mac.forget_journal();
+        network.ok("status");
+        let commands = network.mac.journal().len();
+        network.mac.forget_journal();
+        let samples = both(&network, "up");
+        assert!(samples.keys().any(|it| it.starts_with("nixvol_rule_packets_total{")), "{samples:#?}");
+        network.mac.forget_journal();
+        network.ok("status --format openmetrics");
+        assert_eq!(network.mac.journal().len(), commands + 1, "pf's counters");
+        if shell != 1 {
+            continue;
+        }
+        network.ok("partition aws --for 1h");
+        network.ok("slow etcd-1 ibm --latency 5 --loss 0.001");
+        let samples = both(&network, "faults");
+        let cut = "{action=\"partition\",from=\"aws\",to=\"any\"}";
+        assert_eq!(samples[&format!("nixvol_fault_in_force{cut}")], "1");
+        let deadline: u64 =
+            samples[&format!("nixvol_fault_deadline_timestamp_seconds{cut}")].parse().expect("a time");
+        assert!(deadline > 1_700_000_000);
+        let slow = "{action=\"slow\",from=\"etcd-1\",to=\"ibm\"}";
+        assert_eq!(samples[&format!("nixvol_fault_in_force{slow}")], "1");
+        assert!(!samples.contains_key(&format!("nixvol_fault_deadline_timestamp_seconds{slow}")));
+        network.mac.ok("pfctl -a com.apple/249.nixvol-faults -F all");
+        let samples = both(&network, "lost");
+        assert_eq!(
+            [&samples[&format!("nixvol_fault_in_force{cut}")], &samples["nixvol_drift{part=\"faults\"}"]],
+            ["0", "1"]
+        );
+        network.ok("heal");
+        network.mac.ok("ifconfig lo0 inet 10.0.1.2 -alias");
+        assert_eq!(both(&network, "drifted")["nixvol_volume_up{provider=\"aws\",volume=\"etcd-1\"}"], "0");
+        for (name, damage) in [
+            ("forwarding", "sysctl -w net.inet.ip.forwarding=0"),
+            ("rules", "pfctl -a com.apple/250.nixvol -F all"),
+            ("pipe", "dnctl pipe 20000 config delay 1"),
+            ("provider", "ifconfig bridge2000 destroy"),
+        ] {
+            network.mac.ok(damage);
+            assert_ne!(both(&network, name)[&format!("nixvol_drift{{part=\"{name}\"}}")], "0", "{damage}");
+        }
+        network.ok("reconcile");
+        network.ok("stop");
+        both(&network, "stopped");
+        network.ok("start --confirm-within 600");
+        assert_eq!(both(&network, "pending")["nixvol_pending_confirm"], "1");
+        network.ok("confirm");
+        for (command, why) in [
+            ("status --format xml", "--format takes text, json or openmetrics, not 'xml'"),
+            ("status --format", "--format takes text, json or openmetrics, not ''"),
+            ("plan --format openmetrics", "--format takes text or json, not 'openmetrics'"),
+        ] {
+            network.fails(command, 2, why);
+        }
+        assert_eq!(network.ok("status --format json"), network.ok("status --json"));
+        assert_eq!(network.ok("plan --format json"), network.ok("plan --json"));
+        network.ok("cleanup");
+    }
+}
+
+/// The program's `status` shows what is cut and slow, as the manager's does.
+#[test]
+fn faults_are_in_the_status_of_the_program() {
+    let network = started();
+    network.ok("partition etcd-1 --for 1h");
+    network.ok("slow aws ibm --latency 5 --loss 0.5");
+    let told = |directory: &Path, format: &str| {
+        let output = run(&["status", "--from", &directory.display().to_string(), "--format", format], "");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let lines = |text: &str| {
+        text.lines().filter(|line| line.starts_with("fault ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (name, state) in [("cut", "in force"), ("lost", "not in force"), ("restarted", "over")] {
+        match name {
+            "lost" => drop(network.mac.ok("pfctl -a com.apple/249.nixvol-faults -F all")),
+            "restarted" => network.mac.reboot(),
+            _ => {}
+        }
+        let directory = collected(&network, name);
+        let (program, manager) = (told(&directory, "text"), network.run("status").out);
+        assert_eq!((lines(&program), lines(&program).len()), (lines(&manager), 2));
+        assert!(program.contains(&format!(" ({state})\n")), "{program}");
+        let program: serde_json::Value = serde_json::from_str(&told(&directory, "json")).expect("JSON");
+        assert_eq!(program["faults"], network.status().1["faults"]);
+        let found =
+            program["findings"].as_array().expect("findings").iter().any(|it| it["about"] == "faults");
+        assert_eq!(found, name == "lost");
+    }
 }
 
 /// A network with conditions that is up.

@@ -15,13 +15,21 @@ use crate::seen::Seen;
 use crate::support::{has_lab, program, rendered, root, run};
 
 /// Commands that print one line for each input line, in a format that is not ours: no version, and no `--format`.
-const FOREIGN: [&str; 3] = ["lab replay", "pf eval", "serve"];
+const FOREIGN: [&str; 2] = ["lab replay", "pf eval"];
 
 /// Commands whose output is compared with their schemas in this file.
-const HERE: [&str; 7] =
-    ["status", "manager status", "manager plan", "manager test", "lab test", "lab status", "lab scenario"];
+const HERE: [&str; 8] = [
+    "status",
+    "manager status",
+    "manager plan",
+    "manager test",
+    "scenario",
+    "lab test",
+    "lab status",
+    "lab scenario",
+];
 
-/// What has another form than `--format json`; `serve.rs` compares it.
+/// What has another form than `--format json`; `serve.rs` compares it, and `manager_scenario.rs` the output of `scenario`.
 const SERVED: &str = "serve";
 
 /// The names of the schemas that must exist: commands of the program whose help has `--format json`, and commands of
@@ -73,7 +81,7 @@ fn every_json_output_has_a_versioned_schema_and_is_tested() {
     let known: BTreeSet<String> = list.trim_end().split(", ").map(str::to_owned).collect();
     let foreign = [FOREIGN[0], FOREIGN[1], SERVED].map(str::to_owned);
     assert_eq!(known, with_json.into_iter().chain(foreign.clone()).collect(), "schemas of commands");
-    let held = OUTPUTS.iter().map(|(name, _)| *name).chain(HERE).map(str::to_owned);
+    let held = OUTPUTS.iter().map(|(name, _)| *name).chain(HERE).chain(["scenario"]).map(str::to_owned);
     assert_eq!(known, held.chain(foreign).collect(), "outputs that tests hold against their schemas");
 }
 
@@ -103,6 +111,26 @@ fn probed(seen: &mut Seen, network: &Network, name: &str) -> Value {
     value
 }
 
+/// Plays a scenario by the manager, and compares its timeline with the schema.
+fn play(seen: &mut Seen, network: &Network, mut input: Value) {
+    let dir = network.mac.dir();
+    input["base"] = json!(dir.join("opt/nix-volumes"));
+    fs::write(dir.join("input.json"), input.to_string()).expect("the declaration");
+    let scenario = json!({ "step": [
+        { "at": 0, "partition": ["aws", "ibm"], "for": 0.1 },
+        { "at": 0, "slow": "etcd-1", "latencyMs": 1, "loss": 0.5, "bandwidthKbit": 1000 },
+        { "at": 0.2, "heal": [] },
+    ] });
+    fs::write(dir.join("scenario.json"), scenario.to_string()).expect("the scenario");
+    let mut command = program();
+    command.arg("scenario").arg(dir.join("scenario.json")).arg("--input").arg(dir.join("input.json"));
+    let output = command.args(["--format", "json"]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for line in lines(&output.stdout) {
+        seen.hold("scenario", &line, "a scenario");
+    }
+}
+
 #[test]
 fn manager_output_matches_its_schemas() {
     let mut seen = Seen::default();
@@ -123,7 +151,10 @@ fn manager_output_matches_its_schemas() {
     network.ok("partition aws ibm --for 600");
     network.ok("slow etcd-1 talos-4 --latency 20 --loss 0.05 --bandwidth 1000");
     look(&mut seen, &network, "faults");
+    network.ok("slow ibm --latency 20");
+    look(&mut seen, &network, "others");
     network.ok("heal");
+    play(&mut seen, &network, input);
     // Packet loss on a path, a bridge that is gone, and a pf that skips lo0.
     let up = network.keep();
     network.mac.add("lost\t10.3.0.0/16\t10.0.0.0/16");

@@ -5,6 +5,7 @@
 //! names in the hosts file, and owners of files. Sees: place, model, plan, loading, pf, darwin, others. Never: calls
 //! the manager, accesses a Mac, or changes anything.
 
+mod faults;
 mod free;
 mod judge;
 mod metrics;
@@ -24,6 +25,7 @@ use crate::model::ProviderAttachment;
 use crate::place::Harmless;
 use crate::plan::{Bridge, Plan, PlannedVolume};
 
+pub use faults::OnDemand;
 use free::Moves;
 use judge::StateComparison;
 pub use metrics::metrics;
@@ -64,6 +66,8 @@ pub struct Status {
     pub volumes: Vec<VolumeState>,
     /// The dummynet pipes, sorted by number. Each emulates the conditions of one path.
     pub pipes: Vec<PipeState>,
+    /// Partitions and slow paths that the manager's `partition` and `slow` made, the latest first.
+    pub faults: Vec<OnDemand>,
     /// The egress interfaces for which NAT rules are loaded.
     pub ways_out: Vec<String>,
     /// The egress interface of the default route.
@@ -322,6 +326,10 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
             state,
         });
     }
+    let faults = faults::faults(capture, is_up);
+    if faults.iter().any(|fault| fault.state == "not in force") {
+        judge.tell("faults", faults::NOT_IN_FORCE);
+    }
     let overlaps = seen.overlaps(plan);
     let moves = seen.moves(plan, &overlaps);
     let advice = free::advice(plan, &moves);
@@ -338,6 +346,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         providers,
         volumes,
         pipes,
+        faults,
         ways_out: seen.ways_out(plan),
         default_interface: seen.default_interface().map(str::to_owned),
         refused,

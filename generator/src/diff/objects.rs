@@ -61,7 +61,7 @@ pub struct FieldChange {
 }
 
 /// The fields of an object, by name; empty for an object that does not exist.
-pub type ObjectFields = Vec<(&'static str, Option<String>)>;
+pub(super) type ObjectFields = Vec<(&'static str, Option<String>)>;
 type Objects = BTreeMap<(&'static str, String), ObjectFields>;
 
 /// The objects that differ, by kind and name.
@@ -80,7 +80,7 @@ pub fn changes(old: ComparedSide, new: ComparedSide) -> Vec<ObjectChange> {
 }
 
 /// The fields that differ.
-pub fn fields(old: &ObjectFields, new: &ObjectFields) -> Vec<FieldChange> {
+pub(super) fn fields(old: &ObjectFields, new: &ObjectFields) -> Vec<FieldChange> {
     let value = |fields: &ObjectFields, field| fields.iter().find(|(name, _)| *name == field)?.1.clone();
     let known = if new.is_empty() { old } else { new }.iter().map(|(field, _)| *field);
     let fields = known.map(|field| FieldChange { field, old: value(old, field), new: value(new, field) });

@@ -17,9 +17,9 @@ use crate::pf::eval::{
     Transport, Via,
 };
 use crate::pf::print_rule;
-use crate::pf::syntax::{self, Block, Dummynet};
-use crate::plan::Plan;
+use crate::pf::syntax::{self, Address, Block, Dummynet};
 use crate::plan::policy::{self, Decision, ICMP, PolicyDirection, TCP, Translation, UDP};
+use crate::plan::{Plan, faults};
 
 /// The source port of the opening packet: the first of macOS's ephemeral range.
 const EPHEMERAL: u16 = 49_152;
@@ -100,7 +100,7 @@ pub struct Through {
     pub kind: &'static str,
     /// Its number.
     pub number: u16,
-    /// Its conditions in words; null if it is another program's.
+    /// Its conditions in words; of the manager's `slow`, whose it is; null if it is another program's.
     pub conditions: Option<String>,
     /// The delay that it adds, in milliseconds.
     #[serde(rename = "latencyMs")]
@@ -279,7 +279,9 @@ impl HookEvaluator<'_> {
         Some(Through {
             kind,
             number,
-            conditions: ours.map(|pipe| pipe.conditions.to_string()),
+            conditions: ours
+                .map(|pipe| pipe.conditions.to_string())
+                .or_else(|| on_demand(rules, &shaping.rule.anchor, shaping.rule.number)),
             delay: ours.map(|pipe| pipe.conditions.delay()),
             rule,
             declared: link.map(|link| reason::conditions(self.declaration, link)),
@@ -447,4 +449,18 @@ fn answered(block: Block, protocol: u8) -> &'static str {
         Block::Drop | Block::ReturnRst { .. } => SILENCE,
         Block::Return { .. } | Block::ReturnIcmp { .. } => unreachable,
     }
+}
+
+/// The slow path that a dummynet rule of the manager belongs to, in words. What its pipes do to a packet is not in a
+/// capture of rules.
+fn on_demand(rules: &Loaded, anchor: &str, number: u32) -> Option<String> {
+    let found = rules.find(anchor, RuleList::Dummynet, number).filter(|_| anchor == faults::ANCHOR)?;
+    let (Address::Table(from), Address::Table(to)) =
+        (&found.rule.source.address, &found.rule.destination.address)
+    else {
+        return None;
+    };
+    let (one, other) = faults::ends(from, to)?;
+    let other = other.map_or_else(String::new, |other| format!(" {other}"));
+    Some(format!("`slow {one}{other}` of the manager; how slow, a capture of rules does not tell"))
 }

@@ -144,10 +144,6 @@ impl Table<'_> {
         sets.into_iter().fold(Set::ALL, |all, set| self.space.and(all, set))
     }
 
-    fn loopback(&mut self, side: Side) -> Set {
-        self.space.network(side, IpAddr::from([127, 0, 0, 0]), 8)
-    }
-
     /// Adds all rows, from the last to the first.
     fn fill(&mut self) {
         let inet = self.space.family(PacketFamily::Inet);
@@ -169,7 +165,7 @@ impl Table<'_> {
         self.within(lo0, wire);
         // Localhost.
         for (one, other) in [(from, Side::Destination), (to, Side::Source)] {
-            let other = self.loopback(other);
+            let other = self.space.network(other, IpAddr::from([127, 0, 0, 0]), 8);
             let both = self.space.and(one, other);
             self.put(both, PolicyVerdict::Pass, None);
         }
@@ -197,16 +193,12 @@ impl Table<'_> {
             let forged = self.space.minus(forged, own);
             self.put_within(forged, [to_any], PolicyVerdict::Drop, None);
         }
-        let here = self.here(Side::Source);
+        let here = addresses(self.space, Side::Source, self.parts.here);
         let here = self.all([here, inward, wire]);
         self.put(here, PolicyVerdict::Drop, None);
         let outside = self.space.or(self.hooks.egress, self.hooks.foreign);
         let forged = self.all([from_any, inward, outside]);
         self.put(forged, PolicyVerdict::Drop, None);
-    }
-
-    fn here(&mut self, side: Side) -> Set {
-        addresses(self.space, side, self.parts.here)
     }
 
     /// From volumes to the outside.
@@ -344,7 +336,7 @@ impl Table<'_> {
         if self.parts.ways.is_empty() {
             return pipe;
         }
-        let here = self.here(Side::Destination);
+        let here = addresses(self.space, Side::Destination, self.parts.here);
         let wire = self.space.not(self.hooks.lo0);
         let arrives = self.space.and(wire, here);
         let last = self.space.or(self.hooks.out, arrives);

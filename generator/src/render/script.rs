@@ -19,7 +19,8 @@
 //! | `pfctl-anchor-tables` | `pfctl -a ANCHOR -s Tables`; below each name `pfctl -a ANCHOR -t NAME -T show` |
 //! | `dnctl-list` | `dnctl list`; this and the next two only where pipes are declared, or were and may be there |
 //! | `pfctl-dummynet` | `pfctl -s dummynet`: the main ruleset |
-//! | `pfctl-faults` | `pfctl -a ANCHOR -s nat`, `-s rules` and `-s dummynet` of the anchor of faults, a line `--` between; only where something is cut or slow |
+//! | `clock` | `date +%s`; only where something is cut or slow, as the next |
+//! | `pfctl-faults` | `pfctl -a ANCHOR -s nat`, `-s rules` and `-s dummynet` of the anchor of faults, a line `--` between |
 //! | `pfctl-anchor-dummynet` | `pfctl -a ANCHOR -s dummynet` |
 //! | `pfctl-anchor-labels` | `pfctl -a ANCHOR -s labels` |
 //! | `pfctl-info` | `pfctl -s info` |

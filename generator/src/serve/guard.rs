@@ -50,17 +50,16 @@ impl Guard {
             return Err("the request is for another host");
         }
         let is_page = uri.path() == "/";
-        let token = match is_page {
-            true => uri.query().and_then(|query| query.strip_prefix("token=")),
-            false => only(headers, &TOKEN),
+        let token = if is_page {
+            uri.query().and_then(|query| query.strip_prefix("token="))
+        } else {
+            only(headers, &TOKEN)
         };
         if !token.is_some_and(|token| self.token.is(token.as_bytes())) {
             return Err("the token is missing or wrong: open the address that `nixvol-net serve` printed");
         }
-        let origin = match headers.contains_key(ORIGIN) {
-            true => Some(only(headers, &ORIGIN).and_then(|it| it.strip_prefix("http://")) == Some(host)),
-            false => None,
-        };
+        let is_own = || only(headers, &ORIGIN).and_then(|it| it.strip_prefix("http://")) == Some(host);
+        let origin = headers.contains_key(ORIGIN).then(is_own);
         let is_read = method == Method::GET || method == Method::HEAD;
         if origin == Some(false) || (origin.is_none() && !is_read) {
             return Err("the request comes from another site");

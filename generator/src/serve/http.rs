@@ -56,13 +56,10 @@ pub async fn run(listener: TcpListener, guard: Arc<Guard>, observer: Observer) -
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let place = Arc::clone(&places).acquire_owned().await?;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let Ok((stream, _)) = listener.accept().await else {
             // The client is gone already, or this process has too many files open: neither is the end.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
         };
         let service = TowerToHyperService::new(app.clone());
         tokio::spawn(async move {

@@ -34,10 +34,7 @@ impl Eyes {
     fn try_look(&mut self) -> Result<(Option<Served>, Live)> {
         match lab::ask_at_length(&lab::address(), &Request::Observe)? {
             Some(Reply::Observed { generation, status, traffic }) => {
-                let served = match generation == self.shown {
-                    true => None,
-                    false => Some(self.remade()?),
-                };
+                let served = if generation == self.shown { None } else { Some(self.remade()?) };
                 self.was_up = true;
                 Ok((served, live(&self.shown.to_string(), *status, traffic)))
             }

@@ -19,7 +19,7 @@ pub(super) struct StateComparison<'a> {
 }
 
 impl StateComparison<'_> {
-    fn tell(&mut self, about: impl Into<String>, what: impl Into<String>) {
+    pub fn tell(&mut self, about: impl Into<String>, what: impl Into<String>) {
         self.findings.push(StatusFinding { about: about.into(), what: what.into() });
     }
 

@@ -6,12 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Capture, Status};
+use super::{Capture, OnDemand, Status};
 use crate::darwin::{self, LabelCounters};
 use crate::plan::Plan;
 
+/// Type, unit and help of each metric family; the manager prints the same.
+const FAMILIES: &str = include_str!("../../../templates/script/families.table.j2");
+
 /// The values of the label for findings; each is exported even when it has none.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
+    "faults",
     "forwarding",
     "launchd",
     "leftover",
@@ -33,6 +37,7 @@ pub fn metrics(plan: &Plan, status: &Status, capture: &Capture) -> String {
     page.drift(status);
     page.things(plan, status);
     page.pipes(plan, status);
+    page.faults(status);
     page.states(capture);
     page.traffic(capture);
     page.0.push_str("# EOF\n");
@@ -48,17 +53,11 @@ type Count = fn(&LabelCounters) -> [u64; 2];
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
-    /// The metadata of a metric family: name, type, unit if it has one, and help text.
-    fn family(&mut self, name: &str, kind: &str, unit: Option<&str>, help: &str) {
-        let _ = writeln!(self.0, "# TYPE {name} {kind}");
-        if let Some(unit) = unit {
-            let _ = writeln!(self.0, "# UNIT {name} {unit}");
+    /// The metadata of a metric family.
+    fn family(&mut self, name: &str) {
+        for line in FAMILIES.lines().filter(|line| line.split(' ').nth(2) == Some(name)) {
+            let _ = writeln!(self.0, "{line}");
         }
-        let _ = writeln!(self.0, "# HELP {name} {help}");
-    }
-
-    fn gauge(&mut self, name: &str, unit: Option<&str>, help: &str) {
-        self.family(name, "gauge", unit, help);
     }
 
     fn sample(&mut self, name: &str, labels: Labels, value: impl std::fmt::Display) {
@@ -73,35 +72,24 @@ impl Page {
         let _ = writeln!(self.0, " {value}");
     }
 
-    /// A gauge with a single sample.
-    fn single(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
-        self.gauge(name, None, help);
+    /// A family with a single sample.
+    fn single(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.family(name);
         self.sample(name, &[], value);
     }
 
     fn build(&mut self, plan: &Plan) {
-        self.gauge(
-            "nixvol_build_info",
-            None,
-            "Always 1: the version that judged, and the anchor that it judged.",
-        );
+        self.family("nixvol_build_info");
         let labels = [("anchor", plan.anchor.as_str()), ("version", env!("CARGO_PKG_VERSION"))];
         self.sample("nixvol_build_info", &labels, 1);
     }
 
     fn health(&mut self, status: &Status, capture: &Capture) {
-        let wished = u8::from(status.wish == Some("up"));
-        self.single(
-            "nixvol_wished_up",
-            "Whether the network is to be up: it was started, and not stopped.",
-            wished,
-        );
-        let healthy = u8::from(status.healthy);
-        self.single("nixvol_healthy", "Whether the Mac is as wished.", healthy);
+        self.single("nixvol_wished_up", u8::from(status.wish == Some("up")));
+        self.single("nixvol_healthy", u8::from(status.healthy));
         let pending = capture.get("pending").filter(|_| capture.contains_key("starting"));
         let waits = pending.is_some_and(|text| !text.is_empty() && !text.starts_with('-'));
-        let help = "Whether a start waits for its confirmation, and is rolled back without one.";
-        self.single("nixvol_pending_confirm", help, u8::from(waits));
+        self.single("nixvol_pending_confirm", u8::from(waits));
     }
 
     fn drift(&mut self, status: &Status) {
@@ -110,22 +98,19 @@ impl Page {
             let part = finding.about.split(' ').next().unwrap_or_default();
             *counts.entry(part).or_default() += 1;
         }
-        self.gauge("nixvol_drift", None, "How much of a part of the Mac is not as declared.");
+        self.family("nixvol_drift");
         for (part, count) in counts {
             self.sample("nixvol_drift", &[("part", part)], count);
         }
-        let help = "How many reasons there are for which a start would be refused.";
-        self.single("nixvol_start_refusals", help, status.refused.len());
+        self.single("nixvol_start_refusals", status.refused.len());
     }
 
     fn things(&mut self, plan: &Plan, status: &Status) {
-        self.gauge("nixvol_provider_up", None, "Whether the bridge of a provider is as declared.");
+        self.family("nixvol_provider_up");
         for it in &status.providers {
             self.sample("nixvol_provider_up", &[("provider", &it.name)], u8::from(it.state == "up"));
         }
-        let help =
-            "Whether a volume has its address and port; one whose mount point is not mounted has none.";
-        self.gauge("nixvol_volume_up", None, help);
+        self.family("nixvol_volume_up");
         for (it, volume) in status.volumes.iter().zip(&plan.volumes) {
             let labels = [("provider", volume.provider.as_str()), ("volume", it.name.as_str())];
             let is_up = matches!(it.state, "up" | "ready for its guest");
@@ -136,35 +121,25 @@ impl Page {
     /// The conditions as declared, and whether dummynet has them.
     fn pipes(&mut self, plan: &Plan, status: &Status) {
         let pipes: Vec<(String, String)> =
-            plan.pipes.iter().map(|pipe| (pipe.number.to_string(), pipe.describe(&plan.bridges))).collect();
+            plan.pipes.iter().map(|pipe| (pipe.number.to_string(), pipe.way())).collect();
         if pipes.is_empty() {
             return;
         }
         let labels = |at: usize| [("path", pipes[at].1.as_str()), ("pipe", pipes[at].0.as_str())];
-        self.gauge(
-            "nixvol_pipe_up",
-            None,
-            "Whether dummynet has a pipe as declared; absent where it is not known.",
-        );
+        self.family("nixvol_pipe_up");
         for (at, pipe) in status.pipes.iter().enumerate().filter(|(_, pipe)| pipe.state != "unknown") {
             self.sample("nixvol_pipe_up", &labels(at), u8::from(pipe.state == "up"));
         }
-        let help = "The delay that a path is declared to have, one way.";
-        self.gauge("nixvol_pipe_latency_seconds", Some("seconds"), help);
+        self.family("nixvol_pipe_latency_seconds");
         for (at, pipe) in plan.pipes.iter().enumerate() {
             self.sample("nixvol_pipe_latency_seconds", &labels(at), f64::from(pipe.conditions.delay()) / 1e3);
         }
-        self.gauge(
-            "nixvol_pipe_loss_ratio",
-            Some("ratio"),
-            "The share of packets that a path is declared to lose.",
-        );
+        self.family("nixvol_pipe_loss_ratio");
         for (at, pipe) in plan.pipes.iter().enumerate() {
             let loss = f64::from(pipe.conditions.loss_millionths()) / 1e6;
             self.sample("nixvol_pipe_loss_ratio", &labels(at), loss);
         }
-        let help = "The rate that a path is declared to have; absent where it has no limit.";
-        self.gauge("nixvol_pipe_bandwidth_bytes_per_second", Some("bytes_per_second"), help);
+        self.family("nixvol_pipe_bandwidth_bytes_per_second");
         for (at, pipe) in plan.pipes.iter().enumerate() {
             if let Some(kbit) = pipe.conditions.bandwidth_kbit {
                 self.sample("nixvol_pipe_bandwidth_bytes_per_second", &labels(at), u64::from(kbit) * 125);
@@ -172,15 +147,36 @@ impl Page {
         }
     }
 
+    /// Partitions and slow paths.
+    fn faults(&mut self, status: &Status) {
+        if status.faults.is_empty() {
+            return;
+        }
+        let labels = |it: &'_ OnDemand| {
+            let to = it.to.clone().unwrap_or_else(|| "any".to_owned());
+            [("action", it.action.clone()), ("from", it.from.clone()), ("to", to)]
+        };
+        self.family("nixvol_fault_in_force");
+        for it in &status.faults {
+            let labels = labels(it);
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            self.sample("nixvol_fault_in_force", &labels, u8::from(it.state == "in force"));
+        }
+        self.family("nixvol_fault_deadline_timestamp_seconds");
+        for it in &status.faults {
+            let labels = labels(it);
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            if let Some(deadline) = it.deadline {
+                self.sample("nixvol_fault_deadline_timestamp_seconds", &labels, deadline);
+            }
+        }
+    }
+
     fn states(&mut self, capture: &Capture) {
         let text = |file: &str| capture.get(file).map_or("", String::as_str);
         if let Some((states, limit)) = darwin::states(text("pfctl-info"), text("pfctl-memory")) {
-            self.single("nixvol_pf_states", "How many states pf holds, of whatever anchor.", states);
-            self.single(
-                "nixvol_pf_states_limit",
-                "How many it can hold; then new connections are dropped.",
-                limit,
-            );
+            self.single("nixvol_pf_states", states);
+            self.single("nixvol_pf_states_limit", limit);
         }
     }
 
@@ -195,21 +191,14 @@ impl Page {
             let is_other = |(label, _): &(&String, &LabelCounters)| !label.starts_with("link:");
             labels.iter().filter(is_other).map(|(label, counts)| (label.as_str(), counts))
         };
-        let seen = "as pf counts them: what the Mac sends to itself goes out and comes in.";
-        let counted: [(&str, &str, Count); 2] =
-            [("packets", "Packets", |counts| counts.packets), ("bytes", "Bytes", |counts| counts.bytes)];
-        for (unit, word, count) in counted {
-            let unit_of = (unit == "bytes").then_some("bytes");
+        let counted: [(&str, Count); 2] =
+            [("packets", |counts| counts.packets), ("bytes", |counts| counts.bytes)];
+        for (unit, count) in counted {
             let name = format!("nixvol_link_{unit}");
-            self.family(&name, "counter", unit_of, &format!("{word} that a link let through, {seen}"));
+            self.family(&name);
             self.directions(&name, "link", &mut links(), count);
             let name = format!("nixvol_rule_{unit}");
-            self.family(
-                &name,
-                "counter",
-                unit_of,
-                &format!("{word} that rules beside those of links matched, {seen}"),
-            );
+            self.family(&name);
             self.directions(&name, "rule", &mut others(), count);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Status;
+use super::{OnDemand, Status};
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
@@ -48,8 +48,32 @@ pub fn text(status: &Status, colour: bool) -> String {
             .map(|it| ([it.number.to_string(), it.conditions.clone(), it.way.clone()], it.state));
         table(&mut out, ["PIPE", "CONDITIONS", "PATH"], PIPES, pipes.collect(), colour);
     }
+    out.push('\n');
+    for OnDemand {
+        action,
+        from,
+        to,
+        until,
+        deadline: _,
+        state,
+        conditions,
+        latency_ms: _,
+        loss: _,
+        bandwidth_kbit: _,
+    } in &status.faults
+    {
+        let to = to.as_ref().map_or_else(String::new, |to| format!(" {to}"));
+        let like = conditions.as_ref().map_or_else(String::new, |like| format!(": {like}"));
+        let until = until.as_ref().map_or_else(
+            || "until it is healed, a stop or a restart".to_owned(),
+            |until| format!("until {until}"),
+        );
+        let hue = if *state == "in force" { YELLOW } else { RED };
+        let state = painted(state, hue, colour);
+        let _ = writeln!(out, "fault        {action} {from}{to}{like}, {until} ({state})");
+    }
     let ways = if status.ways_out.is_empty() { "none".to_owned() } else { status.ways_out.join(", ") };
-    let _ = writeln!(out, "\negress       {ways}");
+    let _ = writeln!(out, "egress       {ways}");
     for refused in &status.refused {
         let _ = writeln!(out, "refused      {}", painted(refused, RED, colour));
     }

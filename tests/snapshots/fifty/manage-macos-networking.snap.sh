@@ -124,6 +124,55 @@ probe	block	tcp	etcd-48	10.0.48.2	etcd-0	10.0.0.2	9
 end
 '
 
+# The metrics that status prints: type, unit and help of each.
+FAMILIES='# TYPE nixvol_build_info gauge
+# HELP nixvol_build_info Always 1: the version that judged, and the anchor that it judged.
+# TYPE nixvol_wished_up gauge
+# HELP nixvol_wished_up Whether the network is to be up: it was started, and not stopped.
+# TYPE nixvol_healthy gauge
+# HELP nixvol_healthy Whether the Mac is as wished.
+# TYPE nixvol_pending_confirm gauge
+# HELP nixvol_pending_confirm Whether a start waits for its confirmation, and is rolled back without one.
+# TYPE nixvol_drift gauge
+# HELP nixvol_drift How much of a part of the Mac is not as declared.
+# TYPE nixvol_start_refusals gauge
+# HELP nixvol_start_refusals How many reasons there are for which a start would be refused.
+# TYPE nixvol_provider_up gauge
+# HELP nixvol_provider_up Whether the bridge of a provider is as declared.
+# TYPE nixvol_volume_up gauge
+# HELP nixvol_volume_up Whether a volume has its address and port; one whose mount point is not mounted has none.
+# TYPE nixvol_pipe_up gauge
+# HELP nixvol_pipe_up Whether dummynet has a pipe as declared; absent where it is not known.
+# TYPE nixvol_pipe_latency_seconds gauge
+# UNIT nixvol_pipe_latency_seconds seconds
+# HELP nixvol_pipe_latency_seconds The delay that a path is declared to have, one way.
+# TYPE nixvol_pipe_loss_ratio gauge
+# UNIT nixvol_pipe_loss_ratio ratio
+# HELP nixvol_pipe_loss_ratio The share of packets that a path is declared to lose.
+# TYPE nixvol_pipe_bandwidth_bytes_per_second gauge
+# UNIT nixvol_pipe_bandwidth_bytes_per_second bytes_per_second
+# HELP nixvol_pipe_bandwidth_bytes_per_second The rate that a path is declared to have; absent where it has no limit.
+# TYPE nixvol_fault_in_force gauge
+# HELP nixvol_fault_in_force Whether a partition or slow path that was made on demand is in force; to is any where all others are meant.
+# TYPE nixvol_fault_deadline_timestamp_seconds gauge
+# UNIT nixvol_fault_deadline_timestamp_seconds seconds
+# HELP nixvol_fault_deadline_timestamp_seconds When a partition or slow path ends by itself; absent where it does not.
+# TYPE nixvol_pf_states gauge
+# HELP nixvol_pf_states How many states pf holds, of whatever anchor.
+# TYPE nixvol_pf_states_limit gauge
+# HELP nixvol_pf_states_limit How many it can hold; then new connections are dropped.
+# TYPE nixvol_link_packets counter
+# HELP nixvol_link_packets Packets that a link let through, as pf counts them: what the Mac sends to itself goes out and comes in.
+# TYPE nixvol_rule_packets counter
+# HELP nixvol_rule_packets Packets that rules beside those of links matched, as pf counts them: what the Mac sends to itself goes out and comes in.
+# TYPE nixvol_link_bytes counter
+# UNIT nixvol_link_bytes bytes
+# HELP nixvol_link_bytes Bytes that a link let through, as pf counts them: what the Mac sends to itself goes out and comes in.
+# TYPE nixvol_rule_bytes counter
+# UNIT nixvol_rule_bytes bytes
+# HELP nixvol_rule_bytes Bytes that rules beside those of links matched, as pf counts them: what the Mac sends to itself goes out and comes in.
+'
+
 # The engine: compares the observed state (standard input) with the bundle, and prints what differs. It changes nothing
 # on the Mac. Where this run holds the lock, it writes the new names, ledger and rules into files of the state
 # directory; the shell acts on them.
@@ -1502,6 +1551,74 @@ function within_stays(net, i) {
 }
 function ending(from, to) { if (!((from "\t" to) in ended_)) { ended_[from "\t" to] = 1; endings[++nending] = from "\t" to } }
 
+# ---- status in OpenMetrics text: the names, types and help texts are those that the shell passes
+section == "families" { split($0, w, " "); heading[w[3]] = heading[w[3]] $0 "\n"; if (w[2] == "TYPE") counts[w[3]] = w[4] == "counter"; next }
+# LABEL EVALUATIONS PACKETS BYTES PACKETS-IN BYTES-IN PACKETS-OUT BYTES-OUT; rules with the same label are added up.
+section == "pfctl-labels" {
+    n = split($0, w, " ")
+    for (i = n - 6; i <= n; i++) if (i < 2 || w[i] !~ /^[0-9]+$/) next
+    name = w[1]; for (i = 2; i < n - 6; i++) name = name " " w[i]
+    if (!(name in labelled)) { labelled[name] = 1; label[++nlabels] = name }
+    counted[name, "packets", "in"] += w[n - 3]; counted[name, "bytes", "in"] += w[n - 2]
+    counted[name, "packets", "out"] += w[n - 1]; counted[name, "bytes", "out"] += w[n]
+    next
+}
+function family(name) { printf "%s", heading[name]; series = name (counts[name] ? "_total" : "") }
+function sample(labels, value) { print series (labels == "" ? "" : "{" labels "}") " " value }
+function single(name, value) { family(name); sample("", value) }
+function pair(name, value) { return name "=" quoted(value) }
+# The part of the Mac that a change repairs; those of providers and volumes are counted by these.
+function part_of(word, what) {
+    if (P["target"] != "up") return "leftover"
+    if (word == "address" && what == groupaddress) return "localhost"
+    if (word ~ /^(destroy|un(route|address|pipe|rules|hosts))$/) return "leftover"
+    return word ~ /^(rules|pipe|forwarding|hosts)$/ ? word : word == "token" ? "pf" : ""
+}
+function metrics(i, k, n, v, w, part) {
+    family("nixvol_build_info"); sample(pair("anchor", P["anchor"]) "," pair("version", "0.1.0"), 1)
+    single("nixvol_wished_up", P["wish"] == "up")
+    single("nixvol_healthy", healthy + 0)
+    split(P["pending"], w, " ")
+    single("nixvol_pending_confirm", P["pending"] != "" && w[2] != "-")
+    family("nixvol_drift")
+    n = split("faults forwarding launchd leftover localhost others overlap pf pipe provider rules volume", w, " ")
+    for (i = 1; i <= nt; i++) { k = concerns[i]; sub(/ .*/, "", k); part[k]++ }
+    for (k in amiss) { split(k, v, SUBSEP); part[v[1]]++ }
+    for (i = 1; i <= ntodo; i++) { split(todo[i], v, "\t"); k = part_of(v[1], v[3]); if (k != "") part[k]++ }
+    for (i = 1; i <= n; i++) { sample(pair("part", w[i]), part[w[i]] + 0); delete part[w[i]] }
+    for (k in part) sample(pair("part", k), part[k])
+    single("nixvol_start_refusals", nf + 0)
+    family("nixvol_provider_up")
+    for (i = 1; i <= np; i++) sample(pair("provider", provider[i]), state_of_provider(provider[i]) == "up")
+    family("nixvol_volume_up")
+    for (i = 1; i <= nv; i++) sample(pair("provider", of[volume[i]]) "," pair("volume", volume[i]), state_of_volume(volume[i]) ~ /^(up|ready for its guest)$/)
+    if (npipes) metrics_of_pipes()
+    if (nfault) metrics_of_faults()
+    if (entries != "" && limit != "") { single("nixvol_pf_states", entries); single("nixvol_pf_states_limit", limit) }
+    metrics_of_labels("packets"); metrics_of_labels("bytes")
+    print "# EOF"
+}
+function way_of(n) { return pair("path", pipeway[n]) "," pair("pipe", n) }
+function metrics_of_pipes(i) {
+    family("nixvol_pipe_up"); for (i = 1; i <= npipes; i++) sample(way_of(pipe[i]), state_of_pipe(pipe[i]) == "up")
+    family("nixvol_pipe_latency_seconds"); for (i = 1; i <= npipes; i++) sample(way_of(pipe[i]), pipedelay[pipe[i]] / 1000)
+    family("nixvol_pipe_loss_ratio"); for (i = 1; i <= npipes; i++) sample(way_of(pipe[i]), pipeloss[pipe[i]])
+    family("nixvol_pipe_bandwidth_bytes_per_second"); for (i = 1; i <= npipes; i++) if (piperate[pipe[i]]) sample(way_of(pipe[i]), sprintf("%d", piperate[pipe[i]] * 125))
+}
+function ends_of(i) { return pair("action", fkind[i]) "," pair("from", fone[i]) "," pair("to", fother[i] == "-" ? "any" : fother[i]) }
+function metrics_of_faults(i) {
+    family("nixvol_fault_in_force"); for (i = 1; i <= nfault; i++) sample(ends_of(i), fault_state(i) == "in force")
+    family("nixvol_fault_deadline_timestamp_seconds"); for (i = 1; i <= nfault; i++) if (fdeadline[i] ~ /^[0-9]+$/) sample(ends_of(i), fdeadline[i])
+}
+function metrics_of_labels(unit, i) {
+    family("nixvol_link_" unit); for (i = 1; i <= nlabels; i++) if (label[i] ~ /^link:/) metrics_of_label(i, unit, "link", substr(label[i], 6))
+    family("nixvol_rule_" unit); for (i = 1; i <= nlabels; i++) if (label[i] !~ /^link:/) metrics_of_label(i, unit, "rule", label[i])
+}
+function metrics_of_label(i, unit, name, value) {
+    sample("direction=\"in\"," pair(name, value), sprintf("%.0f", counted[label[i], unit, "in"]))
+    sample("direction=\"out\"," pair(name, value), sprintf("%.0f", counted[label[i], unit, "out"]))
+}
+
 # ---- answers
 END {
     if (ended) judge_owners()
@@ -1535,7 +1652,7 @@ END {
         for (i = 1; i <= nwarnings; i++) trouble(warns_of[i], warning[i])
         healthy = P["wish"] != "none" && !no && !nt && !nf
         if (P["ask"] == "plan") { if (P["json"]) plan_json(); else plan_text(); exit nf ? 3 : 0 }
-        if (P["json"]) status_json(); else status_text()
+        if (P["json"] == 2) metrics(); else if (P["json"]) status_json(); else status_text()
         exit !healthy
     }
     for (i = 1; i <= nf; i++) print "refused\t" refusal[i]
@@ -2001,6 +2118,9 @@ see() {
         pfctl-faults) loaded "$FAULTS" ;;
         clock) date +%s ;;
         pfctl-others) others ;;
+        families) printf '%s\n' "$FAMILIES" ;;
+        # Where pf does not tell its counters, they are left out.
+        pfctl-labels) labels || : ;;
         pfctl-info) pfctl -s info 2>/dev/null ;;
         pfctl-memory) pfctl -s memory 2>/dev/null ;;
         launchctl-print) job ;;
@@ -2176,6 +2296,7 @@ observe() {
         *) ;;
     esac
     if test -n "$POINTS"; then see_all mount; fi
+    if test "$JSON" = 2; then see_all families pfctl-labels; fi
     mark end
 }
 
@@ -2995,7 +3116,7 @@ collect() {
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
     things="ls-lden $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
     if has_pipes; then things="$things $PIPE_THINGS"; fi
-    if has_faults; then things="$things pfctl-faults"; fi
+    if has_faults; then things="$things clock pfctl-faults"; fi
     for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done
@@ -3052,7 +3173,8 @@ help() {
   heal [A [B]] [--tag T]     end what partition and slow did: all, what A has, between two, or
                              what was made with that --tag
   stop                       take the network down; it stays down until the next start
-  status [--json]            what is up, what is not, and what start would do
+  status [--json]            what is up, what is not, and what start would do; with
+                             --format openmetrics as metrics
   plan [--json]              what start would do; changes nothing
   test [--json]              probe what must pass, and a sample of what must not
   reconcile                  repair what differs from the last start or stop; launchd runs this
@@ -3560,6 +3682,16 @@ esac
 while test $# -gt 0; do
     case $COMMAND$TAB$1 in
         "status$TAB--json" | "test$TAB--json" | "plan$TAB--json") JSON=1 ;;
+        "status$TAB--format" | "test$TAB--format" | "plan$TAB--format")
+            shift
+            case $COMMAND$TAB${1:-} in
+                *"${TAB}text") JSON=0 ;;
+                *"${TAB}json") JSON=1 ;;
+                "status${TAB}openmetrics") JSON=2 ;;
+                status*) wrong_use "--format takes text, json or openmetrics, not '${1:-}'" ;;
+                *) wrong_use "--format takes text or json, not '${1:-}'" ;;
+            esac
+            ;;
         "start$TAB--switch" | "plan$TAB--switch") SWITCH=yes ;;
         "start$TAB--confirm-within")
             shift
