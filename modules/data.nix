@@ -40,6 +40,17 @@ let
     dns = null;
   };
 
+  # One of several Macs. The option of the private key is not part of the declaration.
+  oneMac = {
+    providers = null;
+    endpoint = null;
+    publicKey = null;
+    address = null;
+    listenPort = null;
+  };
+
+  macs = builtins.mapAttrs (_name: said oneMac) (cfg.macs or { });
+
   localhost = {
     bridge = "bridge-localhost";
     gateway = "127.0.1.1/24";
@@ -113,4 +124,5 @@ in
 // lib.optionalAttrs (!(cfg.hosts.enable or true)) { hostsFile = null; }
 // saidIfAny "localhost" (said localhost (cfg.localhost or { }))
 // saidIfAny "links" (map linkData (cfg.links or [ ]))
+// lib.optionalAttrs (macs != { }) ({ inherit macs; } // saidIfAny "mac" (cfg.mac or { }))
 // saidIfAny "expect" (map (said expectation) (cfg.expect or [ ]))

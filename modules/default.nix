@@ -18,6 +18,8 @@ let
       "localhost"
       "links"
       "expect"
+      "mac"
+      "macs"
       "base"
       "stateDir"
       "logFile"
@@ -32,6 +34,7 @@ in
     ./options.nix
     ./assertions.nix
     ./activate.nix
+    ./tunnel.nix
     ./presets/multi-cloud.nix
   ];
 

@@ -122,6 +122,54 @@ let
       };
     };
 
+  oneMac = {
+    options = {
+      providers = mkOption {
+        type = types.listOf types.str;
+        example = [
+          "aws"
+          "azure"
+        ];
+        description = ''
+          The names of the providers that are on this Mac. Every provider is on exactly one Mac.
+        '';
+      };
+
+      endpoint = mkOption {
+        type = types.str;
+        example = "studio.local:51820";
+        description = ''
+          The host and UDP port at which the other Macs reach the WireGuard of this one.
+        '';
+      };
+
+      publicKey = mkOption {
+        type = types.str;
+        example = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+        description = ''
+          The WireGuard public key of this Mac, as `wg pubkey` prints it.
+        '';
+      };
+
+      address = mkOption {
+        type = address;
+        example = "100.127.0.1";
+        description = ''
+          The address of this Mac in the tunnel, outside the networks of all providers.
+        '';
+      };
+
+      listenPort = mkOption {
+        type = types.nullOr port;
+        default = null;
+        example = 51820;
+        description = ''
+          The UDP port on which WireGuard listens. Null means the port of the endpoint.
+        '';
+      };
+    };
+  };
+
   volume = {
     options = {
       enable = enablePart "volume";
@@ -433,6 +481,7 @@ in
     localhost
     network
     octet
+    oneMac
     provider
     volume
     ;

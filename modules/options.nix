@@ -1,5 +1,10 @@
 # The options under `services.nixvol-net`.
-{ lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
 
@@ -10,6 +15,7 @@ let
     link
     localhost
     network
+    oneMac
     provider
     volume
     ;
@@ -116,6 +122,49 @@ in
       description = ''
         The flows that are permitted between providers. What no link permits is refused. Links of several modules are
         merged, and replace those of a preset.
+      '';
+    };
+
+    macs = mkOption {
+      type = types.attrsOf (types.submodule oneMac);
+      default = { };
+      example = {
+        studio = {
+          providers = [ "aws" ];
+          endpoint = "studio.local:51820";
+          publicKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+          address = "100.127.0.1";
+        };
+        mini = {
+          providers = [ "gcp" ];
+          endpoint = "mini.local:51820";
+          publicKey = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+          address = "100.127.0.2";
+        };
+      };
+      description = ''
+        The Macs that share this declaration, by name; the same on all of them. WireGuard joins them: with more than one,
+        {option}`networking.wg-quick.interfaces.nixvol` is set. Without any, this Mac has all providers.
+      '';
+    };
+
+    mac = mkOption {
+      type = types.nullOr types.str;
+      default = if config.networking.hostName == null then null else lib.toLower config.networking.hostName;
+      defaultText = lib.literalExpression "lib.toLower config.networking.hostName";
+      example = "studio";
+      description = ''
+        The one of {option}`services.nixvol-net.macs` that this Mac is.
+      '';
+    };
+
+    privateKeyFile = mkOption {
+      type = absolutePath;
+      default = "/etc/wireguard/nixvol.key";
+      example = "/var/keys/nixvol";
+      description = ''
+        The file on this Mac that has the private key of its WireGuard. It is never in the store. Used only with
+        {option}`services.nixvol-net.macs`.
       '';
     };
 

@@ -150,10 +150,12 @@ lib.mergeAttrsList (
     "reconcileInterval"
     "links"
     "expect"
+    "mac"
   ]
 )
 // attributes "providers" data.providers definitions.providers
 // attributes "volumes" data.volumes definitions.volumes
 // attributes "localhost" (data.localhost or { }) definitions.localhost
+// attributes "macs" (data.macs or { }) (definitions.macs or [ ])
 // elements "links" (data.links or [ ]) definitions.links
 // elements "expect" (data.expect or [ ]) (definitions.expect or [ ])

@@ -209,7 +209,7 @@ fn an_unknown_topic_is_reported_with_the_nearest() {
         error.strip_prefix(&start).unwrap_or_else(|| panic!("{error}")).to_owned()
     };
     assert_eq!(nearest("E026"), "did you mean `nixvol-net help E025`?\n");
-    assert_eq!(nearest("e99"), "did you mean `nixvol-net help E067`?\n");
+    assert_eq!(nearest("e99"), "did you mean `nixvol-net help E081`?\n");
     assert_eq!(nearest("0"), "did you mean `nixvol-net help E001`?\n");
     assert_eq!(nearest("chek"), "did you mean `nixvol-net help check`?\n");
     assert_eq!(nearest("error"), "did you mean `nixvol-net help errors`?\n");

@@ -127,7 +127,7 @@ fn nix_that_nests_too_deep_is_refused_where_it_does() {
         fs::write(directory.path().join("network.nix"), &text).unwrap();
         let output = bounded(directory.path(), "add volume new --provider aws --file network.nix");
         let said = stderr(&output);
-        let said: String = said.lines().take(2).map(|line| format!("{line}\n")).collect();
+        let said = said.lines().take(2).collect::<Vec<_>>().join("\n");
         assert_eq!(output.status.code(), Some(2), "{what}: {said}");
         let place = "error: the file nests too deep here to be edited\n --> network.nix:3:";
         assert!(said.starts_with(place), "{what}: {said}");

@@ -60,6 +60,8 @@ mod manager_faults;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_health;
 #[cfg(all(feature = "lab", target_os = "linux"))]
+mod manager_mesh;
+#[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_others;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_outside;
@@ -76,6 +78,7 @@ mod manager_scenario;
 mod manager_states;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod manager_world;
+mod mesh;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod metrics;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -633,6 +633,7 @@ fn the_option_reference_is_up_to_date() {
     // Without nix-darwin: every option has a section that begins with its description.
     for (name, option) in pure("options").as_object().unwrap() {
         let title = name.replace("providers.", "providers.<name>.").replace("volumes.", "volumes.<name>.");
+        let title = title.replace("macs.", "macs.<name>.");
         let title = title.replace("links.", "links.*.").replace("expect.", "expect.*.");
         let (_, part) = page
             .split_once(&format!("## `{title}`\n"))
@@ -789,4 +790,62 @@ fn the_lock_file_matches_the_inputs() {
     }
     assert_eq!(inputs["nix-darwin"]["inputs"]["nixpkgs"]["follows"], "nixpkgs");
     assert_eq!(lock["nodes"]["nix-darwin"]["inputs"]["nixpkgs"], json!(["nixpkgs"]));
+}
+
+/// Two hosts from one file: each has its own providers, and a tunnel to the other.
+#[test]
+fn several_macs_share_one_file() {
+    let module = |host: &str| {
+        format!(
+            r#"{{
+                networking.hostName = "{host}";
+                services.nixvol-net = {{
+                    enable = true;
+                    preset = "multi-cloud";
+                    macs.studio = {{
+                        providers = [ "aws" "azure" ];
+                        endpoint = "studio.local:51820";
+                        publicKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+                        address = "100.127.0.1";
+                    }};
+                    macs.mini = {{
+                        providers = [ "gcp" "ibm" "digitalocean" ];
+                        endpoint = "192.168.1.20:51820";
+                        publicKey = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+                        address = "100.127.0.2";
+                        listenPort = 51821;
+                    }};
+                }};
+            }}"#
+        )
+    };
+    let mut macs = Vec::new();
+    for (host, mac, port, peer) in
+        [("Studio", "studio", 51820, "100.127.0.2/32"), ("mini", "mini", 51821, "100.127.0.1/32")]
+    {
+        with_darwin(&module(host), "input", |input| {
+            assert_eq!(input["mac"], mac);
+            let bundle = rendered(&input);
+            assert!(bundle.files["wireguard/nixvol.conf"].text.contains(peer));
+            macs.push(bundle.files["pf/anchor.conf"].text.clone());
+        });
+        with_darwin(&module(host), "tunnel", |tunnel| {
+            let tunnel = &tunnel["nixvol"];
+            assert_eq!(tunnel["listenPort"], port);
+            assert_eq!(tunnel["privateKeyFile"], "/etc/wireguard/nixvol.key");
+            assert_eq!(tunnel["table"], Value::Null);
+            assert_eq!(tunnel["peers"].as_array().unwrap().len(), 1);
+            assert_eq!(tunnel["peers"][0]["allowedIPs"][0], peer);
+        });
+    }
+    assert!(macs.is_empty() || macs[0] != macs[1]);
+    // One Mac has no tunnel, whatever its name.
+    let alone = r#"{ networking.hostName = "studio"; services.nixvol-net = { enable = true; preset = "multi-cloud"; }; }"#;
+    with_darwin(alone, "tunnel", |tunnel| assert_eq!(tunnel, json!({})));
+    with_darwin(alone, "input", |input| assert_eq!(input["mac"], Value::Null));
+    // A host that is none of them fails the build, not the evaluation.
+    with_darwin(&module("laptop"), "input", |input| {
+        let rejected = nixvol_net::model::read(input.to_string().as_bytes()).unwrap_err();
+        assert_eq!(rejected.problems[0].kind.code(), "E070");
+    });
 }

@@ -6,7 +6,7 @@ use nixvol_net::diagnostic::Shown;
 use nixvol_net::model;
 use serde_json::{Value, json};
 
-use crate::support::{default_input, root, run};
+use crate::support::{default_input, fixture, root, run};
 
 /// The code that must be reported, a name, and the change that breaks the default declaration.
 type Breakage = (&'static str, &'static str, fn(&mut Value));
@@ -226,7 +226,111 @@ const BREAKAGES: &[Breakage] = &[
             { "from": ["aws"], "to": ["etcd-2", "etcd-3"], "protocol": "udp", "conditions": { "loss": 0.5 } }
         ]);
     }),
+    ("E070", "an unknown Mac", |input| {
+        two_macs(input);
+        input["mac"] = json!("stdio");
+    }),
+    ("E071", "a Mac among none", |input| input["mac"] = json!("studio")),
+    ("E003", "several Macs, and none is this one", |input| {
+        two_macs(input);
+        input.as_object_mut().expect("an object").remove("mac");
+    }),
+    ("E072", "a provider on no Mac", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["providers"] = json!(["gcp", "ibm"]);
+    }),
+    ("E073", "a provider on two Macs", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["providers"] = json!(["gcp", "ibm", "aws", "digitalocean"]);
+    }),
+    ("E073", "a provider twice on a Mac", |input| {
+        two_macs(input);
+        input["macs"]["studio"]["providers"] = json!(["aws", "azure", "aws"]);
+    }),
+    ("E040", "an unknown provider on a Mac", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["providers"] = json!(["gcp", "ibm", "digitalocean", "asw"]);
+    }),
+    ("E007", "a Mac without providers", |input| {
+        two_macs(input);
+        input["macs"]["spare"] = input["macs"]["mini"].clone();
+        input["macs"]["spare"]["providers"] = json!([]);
+    }),
+    ("E010", "a Mac with a name in capitals", |input| {
+        two_macs(input);
+        let mini = input["macs"].as_object_mut().expect("Macs").remove("mini").expect("a Mac");
+        input["macs"]["Mac-Mini"] = mini;
+    }),
+    ("E074", "an endpoint without a port", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["endpoint"] = json!("mini.local");
+    }),
+    ("E074", "an endpoint that is a mistyped address", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["endpoint"] = json!("192.168.1.300:51820");
+    }),
+    ("E074", "an endpoint that ends its line", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["endpoint"] = json!("mini.local\nPostUp = reboot:51820");
+    }),
+    ("E075", "an endpoint behind the tunnel", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["endpoint"] = json!("10.0.9.9:51820");
+    }),
+    ("E076", "one endpoint of two Macs", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["endpoint"] = json!("Studio.local:51820");
+    }),
+    ("E077", "a public key of 31 bytes", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["publicKey"] = json!("HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8yg==");
+    }),
+    ("E077", "a public key of zeros", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["publicKey"] = json!(format!("{}=", "A".repeat(43)));
+    }),
+    ("E077", "a public key with more than its bits", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["publicKey"] = json!("HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykx=");
+    }),
+    ("E078", "one public key of two Macs", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["publicKey"] = input["macs"]["studio"]["publicKey"].clone();
+    }),
+    ("E079", "a tunnel address in multicast", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["address"] = json!("224.0.0.1");
+    }),
+    ("E079", "a tunnel address on loopback", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["address"] = json!("127.0.0.2");
+    }),
+    ("E080", "a tunnel address in a provider's network", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["address"] = json!("10.0.9.9");
+    }),
+    ("E081", "one tunnel address of two Macs", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["address"] = json!("100.127.0.1");
+    }),
+    ("E021", "a tunnel address with a prefix", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["address"] = json!("100.127.0.2/32");
+    }),
+    ("E009", "a listening port out of range", |input| {
+        two_macs(input);
+        input["macs"]["mini"]["listenPort"] = json!(65_536);
+    }),
 ];
+
+/// Two Macs for the default declaration.
+fn two_macs(input: &mut Value) {
+    let macs = fixture("macs.json")["macs"].clone();
+    input["mac"] = json!("studio");
+    input["macs"] = json!({ "studio": macs["studio"], "mini": macs["mini"] });
+    input["macs"]["studio"]["providers"] = json!(["aws", "azure"]);
+    input["macs"]["mini"]["providers"] = json!(["gcp", "ibm", "digitalocean"]);
+}
 
 fn broken(change: fn(&mut Value)) -> String {
     let mut input = default_input();

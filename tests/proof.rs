@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{declared, default_input, fixture, program, providers, rendered, topologies};
 
-fn plan_and_anchor(input: &Value) -> (Plan, String) {
+pub fn plan_and_anchor(input: &Value) -> (Plan, String) {
     let plan = Plan::of(&declared(input));
     let anchor = rendered(input).files["pf/anchor.conf"].text.clone();
     (plan, anchor)
@@ -39,7 +39,7 @@ fn rendered_anchors_are_proven() {
 }
 
 /// The line indices of an anchor's rules.
-fn rule_lines(anchor: &str) -> Vec<usize> {
+pub fn rule_lines(anchor: &str) -> Vec<usize> {
     let is_rule = |line: &str| {
         ["pass ", "block ", "nat ", "no ", "rdr ", "dummynet ", "scrub "]
             .iter()
@@ -48,7 +48,7 @@ fn rule_lines(anchor: &str) -> Vec<usize> {
     anchor.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(index, _)| index).collect()
 }
 
-fn with_line(anchor: &str, at: usize, line: Option<&str>) -> String {
+pub fn with_line(anchor: &str, at: usize, line: Option<&str>) -> String {
     let lines = anchor.lines().enumerate();
     let changed = lines.filter_map(|(index, old)| if index == at { line } else { Some(old) });
     changed.flat_map(|line| [line, "\n"]).collect()
@@ -65,7 +65,7 @@ fn machine(plan: &Plan, anchor: &str) -> Machine {
 
 /// Whether a mutant is refuted. If so, checks the counterexample: the evaluator must decide differently about its
 /// packet under the rendered rules and under the mutant.
-fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
+pub fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
     let violations = match prove(plan, mutant) {
         Ok(_) => return false,
         Err(Refutation::Unreadable(_)) => return true,

@@ -30,7 +30,7 @@ fn plan_and_anchor(input: &Value) -> (Plan, String) {
 }
 
 /// All violations of a refused anchor in one text; none if it is proven.
-fn refusal(plan: &Plan, anchor: &str) -> Option<String> {
+pub fn refusal(plan: &Plan, anchor: &str) -> Option<String> {
     match prove(plan, anchor) {
         Ok(_) => None,
         Err(Refutation::Unreadable(errors)) => Some(format!("{errors:?}")),
@@ -41,19 +41,19 @@ fn refusal(plan: &Plan, anchor: &str) -> Option<String> {
 }
 
 /// The first line with this beginning that contains `holds`.
-fn line<'a>(anchor: &'a str, begins: &str, holds: &str) -> &'a str {
+pub fn line<'a>(anchor: &'a str, begins: &str, holds: &str) -> &'a str {
     let is_it = |line: &&str| line.starts_with(begins) && line.contains(holds);
     anchor.lines().find(is_it).unwrap_or_else(|| panic!("no line `{begins} … {holds}`"))
 }
 
 /// The anchor with that line changed.
-fn with(anchor: &str, begins: &str, holds: &str, change: impl Fn(&str) -> String) -> String {
+pub fn with(anchor: &str, begins: &str, holds: &str, change: impl Fn(&str) -> String) -> String {
     let old = line(anchor, begins, holds);
     anchor.replacen(old, &change(old), 1)
 }
 
 /// The anchor with a new line before the first line with this beginning.
-fn before(anchor: &str, begins: &str, new: &str) -> String {
+pub fn before(anchor: &str, begins: &str, new: &str) -> String {
     with(anchor, begins, "", |line| format!("{new}\n{line}"))
 }
 

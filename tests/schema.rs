@@ -155,6 +155,7 @@ pub const OUTPUTS: &[(&str, &[&str])] = &[
     ("snapshot accept", &["snapshot", "accept", "--dir", "OUT/accepted"]),
     ("graph", &["graph"]),
     ("graph", &["graph", "--input", "tests/fixtures/rich.json"]),
+    ("graph", &["graph", "--input", "tests/fixtures/macs.json"]),
     ("graph", &["graph", "--from", "OUT/capture"]),
     ("graph", &["graph", "--input", "tests/fixtures/restricted.json", "--provider", "gcp"]),
     (

@@ -121,6 +121,10 @@ Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 
         /// Probe the running network too: on a Mac where it is installed, as root.
         #[arg(long)]
         live: bool,
+        /// Prove the rules of every Mac of `macs`, and that through those of any two exactly the declared traffic
+        /// passes.
+        #[arg(long, conflicts_with = "live")]
+        all_macs: bool,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,

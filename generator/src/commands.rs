@@ -10,6 +10,7 @@ mod graph;
 mod help;
 mod init;
 mod lab;
+mod macs;
 mod man;
 pub mod paint;
 mod pf;
@@ -48,7 +49,13 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             render::run(source, out, (*picture, *quiet), *format)
         }
         Command::Verify { directory, format } => verify::run(directory, *format),
-        Command::Test { source, live, format } => test::run(source, *live, *format),
+        Command::Test { source, live, all_macs, format } => {
+            if *all_macs {
+                macs::run(source, *format)
+            } else {
+                test::run(source, *live, *format)
+            }
+        }
         Command::Check { source, format } => check::run(source, *format),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Lab { command } => lab::run(command),

@@ -28,10 +28,12 @@ pub const ERRORS: &[Page] = pages! {
     "E040" "E041" "E042" "E043" "E044" "E045" "E046"
     "E050" "E051" "E052" "E053" "E054" "E055" "E056" "E057"
     "E060" "E061" "E062" "E063" "E064" "E065" "E066" "E067"
+    "E070" "E071" "E072" "E073" "E074" "E075" "E076" "E077" "E078" "E079"
+    "E080" "E081"
 };
 
 /// The pages of warnings.
-pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" };
+pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" "W004" };
 
 /// The guides.
 pub const GUIDES: &[Page] = pages! {

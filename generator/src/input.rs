@@ -63,6 +63,11 @@ pub struct Input {
     pub links: Option<Vec<RawLink>>,
     /// Declared tests of the policy: flows that must, or must never, get through. Default none.
     pub expect: Option<Vec<RawExpectation>>,
+    /// The name of the Mac that this declaration is evaluated for, one of `macs`. Required with `macs`.
+    pub mac: Option<String>,
+    /// The Macs that share this declaration, by name; WireGuard tunnels join them. Every provider is on exactly one of
+    /// them. Default none: this Mac has all providers.
+    pub macs: Option<BTreeMap<String, DeclaredMac>>,
     /// The places of values in the user's Nix source, by dotted path (`volumes.etcd-1.address`); used in error
     /// messages.
     pub positions: Option<BTreeMap<String, Option<Place>>>,
@@ -86,6 +91,27 @@ pub enum HostsFile {
 /// A field that is accepted but not read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored;
+
+/// One of several Macs that share a declaration.
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeclaredMac {
+    /// The names of the providers that are on this Mac.
+    #[schemars(required, with = "Vec<String>", length(min = 1))]
+    pub providers: Option<Vec<Option<String>>>,
+    /// Where the other Macs reach its WireGuard, as `studio.local:51820`, `192.168.1.20:51820` or `[fd00::20]:51820`.
+    #[schemars(required)]
+    pub endpoint: Option<String>,
+    /// The WireGuard public key of this Mac, as `wg pubkey` prints it.
+    #[schemars(required, regex(pattern = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
+    pub public_key: Option<String>,
+    /// The IPv4 address of this Mac in the tunnel, outside all providers' networks, as `100.127.0.1`.
+    #[schemars(required)]
+    pub address: Option<String>,
+    /// The UDP port on which its WireGuard listens. Default: the port of `endpoint`.
+    #[schemars(range(min = 1, max = 65535))]
+    pub listen_port: Option<i64>,
+}
 
 /// A provider: an emulated cloud with a network of its own.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]

@@ -1,9 +1,9 @@
 //! The anchor as it is loaded: with interface names in place of its macros.
 //!
 //! The rendered anchor uses macros for interfaces that only a Mac knows: `$egress`, an egress interface;
-//! `$bridge_NAME`, the bridge of a provider; `$outside`, any interface except lo0 and these bridges. The manager
-//! substitutes them when it loads the anchor, with one line per interface, because pf's grammar rejects a list in place
-//! of the macro in half of the rules. This module performs the same step for everything else that reads an anchor: the
+//! `$bridge_NAME`, the bridge of a provider; `$mesh`, the tunnel to the other Macs; `$outside`, any interface except
+//! lo0, these bridges and the tunnel. The manager substitutes them when it loads the anchor, with one line per
+//! interface, because pf's grammar rejects a list in place of the macro in half of the rules. This module performs the same step for everything else that reads an anchor: the
 //! proof, `explain`, the lab. Sees: plan. Never: parses pf; lines are text here.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,12 @@ pub const EGRESS: &str = "egress";
 /// The macro for interfaces that are neither lo0 nor a provider's bridge.
 pub const OUTSIDE: &str = "outside";
 
+/// The macro for the tunnel to the other Macs.
+pub const MESH: &str = "mesh";
+/// What stands for the tunnel while it is absent: a name that no interface has. So a rule for every interface but the
+/// tunnel is in force, and what is meant for other Macs leaves by none.
+pub const ABSENT: &str = "mesh";
+
 /// The macro for a provider's bridge, such as `bridge_aws`.
 pub fn bridge_macro(provider: &str) -> String {
     format!("bridge_{}", provider.replace('-', "_"))
@@ -22,7 +28,7 @@ pub fn bridge_macro(provider: &str) -> String {
 
 /// The macros of all bridges with their logical names, for readers without a Mac.
 pub fn logical_bridges(plan: &Plan) -> impl Iterator<Item = (String, String)> {
-    plan.bridges.iter().map(|bridge| (bridge_macro(bridge.provider.as_str()), bridge.logical.to_string()))
+    plan.own_bridges().map(|bridge| (bridge_macro(bridge.provider.as_str()), bridge.logical.to_string()))
 }
 
 /// The interfaces of a Mac, as far as an anchor uses them.
@@ -34,6 +40,8 @@ pub struct Interfaces {
     pub outside: Vec<String>,
     /// The bridges that exist: kernel name by macro.
     pub bridges: BTreeMap<String, String>,
+    /// The tunnel to the other Macs, if it exists.
+    pub mesh: Option<String>,
     /// Whether `nat` rules with the address of `$egress` get `extfilter apd`, which the manager adds if pfctl accepts
     /// it.
     pub extfilter: bool,
@@ -48,13 +56,20 @@ impl Interfaces {
         let egress: Vec<String> = egress.into_iter().map(str::to_owned).collect();
         let bridge = |(provider, name): (&str, &str)| (bridge_macro(provider), name.to_owned());
         let bridges = bridges.into_iter().map(bridge).collect();
-        Self { outside: egress.clone(), egress, bridges, extfilter: false }
+        Self { outside: egress.clone(), egress, bridges, mesh: None, extfilter: false }
     }
 
     /// One egress interface, and every bridge of a plan under its logical name.
     pub fn logical(plan: &Plan, egress: &str) -> Self {
         let egress = vec![egress.to_owned()];
-        Self { outside: egress.clone(), egress, bridges: logical_bridges(plan).collect(), extfilter: true }
+        let mesh = plan.mesh.as_ref().map(|_| MESH.to_owned());
+        Self {
+            outside: egress.clone(),
+            egress,
+            bridges: logical_bridges(plan).collect(),
+            mesh,
+            extfilter: true,
+        }
     }
 
     /// The same interfaces without the bridge of a provider.
@@ -77,6 +92,7 @@ impl Interfaces {
         match name {
             EGRESS => Some(self.egress.iter().map(String::as_str).collect()),
             OUTSIDE => Some(self.outside.iter().map(String::as_str).collect()),
+            MESH => Some(vec![self.mesh.as_deref().unwrap_or(ABSENT)]),
             _ if name.starts_with("bridge_") => {
                 Some(self.bridges.get(name).map(String::as_str).into_iter().collect())
             }
@@ -102,7 +118,8 @@ impl LoadedAnchor {
     }
 }
 
-/// Substitutes interface names in an anchor. A line is repeated for each interface, and omitted if there is none.
+/// Substitutes interface names in an anchor. A line is repeated for each interface, and omitted if there is none; only
+/// the tunnel has a name while it is absent.
 pub fn load(anchor: &str, interfaces: &Interfaces) -> LoadedAnchor {
     let mut loaded = LoadedAnchor { text: String::with_capacity(anchor.len()), origins: Vec::new() };
     let mut add = |line: &str, number: u32| {
@@ -157,6 +174,7 @@ fn is_definition(line: &str) -> bool {
     let name = line.split_once('=').map(|(name, _)| name.trim_end());
     name.is_some_and(|name| {
         name == OUTSIDE
+            || name == MESH
             || name.starts_with("bridge_") && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
     })
 }
@@ -219,6 +237,20 @@ block drop in quick on bridge2000 inet from ! 10.0.0.0/16 to <nixvol>
         let strict = Interfaces { extfilter: true, ..interfaces };
         assert_eq!(with(&strict), expected.replace("(en0:0)", "(en0:0) extfilter apd"));
         assert_eq!(with(&strict.without("ab")), "nat on en0 from any to any -> (en0:0) extfilter apd\n");
+    }
+
+    #[test]
+    fn the_rules_of_a_tunnel_hold_without_it() {
+        let anchor =
+            "mesh = \"mesh\"\npass out quick on $mesh from any to any\nblock out on ! $mesh to any\n";
+        let with = |mesh: Option<&str>| {
+            load(anchor, &Interfaces { mesh: mesh.map(str::to_owned), ..Interfaces::default() }).text
+        };
+        assert_eq!(
+            with(Some("utun7")),
+            "pass out quick on utun7 from any to any\nblock out on ! utun7 to any\n"
+        );
+        assert_eq!(with(None), "pass out quick on mesh from any to any\nblock out on ! mesh to any\n");
     }
 
     #[test]

@@ -23,7 +23,9 @@ use crate::place::Positions;
 use crate::problem::Problem;
 pub use free::FreeNetworks;
 use regions::{Region, RegionPair};
-pub use value::{AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet};
+pub use value::{
+    AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet, PublicKey, TunnelEndpoint,
+};
 pub use ways::LinkDirection;
 
 /// A complete, valid declaration. Maps are sorted by name and links by content, so that nothing that uses it can depend
@@ -54,8 +56,58 @@ pub struct Declaration {
     pub links: Vec<Link>,
     /// The expectations, in canonical order.
     pub expectations: Vec<Expectation>,
+    /// The Macs that share this declaration, and which of them this is; `None` if there is one Mac.
+    pub mesh: Option<Mesh>,
     /// The places of values in the user's Nix source.
     pub positions: Positions,
+}
+
+/// Several Macs that share a declaration, joined by WireGuard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mesh {
+    /// The name of this Mac; one of `macs`.
+    pub mac: Name,
+    /// The Macs by name. Every provider is on exactly one of them.
+    pub macs: BTreeMap<Name, MeshMac>,
+}
+
+/// One of several Macs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshMac {
+    /// The providers that are on it.
+    pub providers: BTreeSet<Name>,
+    /// Where the others reach its WireGuard.
+    pub endpoint: TunnelEndpoint,
+    /// Its public key.
+    pub public_key: PublicKey,
+    /// Its address in the tunnel, in no provider's network.
+    pub address: Ipv4Addr,
+    /// The UDP port on which its WireGuard listens.
+    pub listen_port: u16,
+}
+
+impl Mesh {
+    /// The Mac that a provider is on.
+    ///
+    /// # Panics
+    /// If the provider is from another declaration.
+    pub fn mac_of(&self, provider: &Name) -> &Name {
+        let is_on = |(_, mac): &(&Name, &MeshMac)| mac.providers.contains(provider);
+        self.macs.iter().find(is_on).expect("every provider is on a Mac").0
+    }
+
+    /// This Mac.
+    ///
+    /// # Panics
+    /// Never: it is one of the Macs.
+    pub fn this(&self) -> &MeshMac {
+        &self.macs[&self.mac]
+    }
+
+    /// The other Macs.
+    pub fn peers(&self) -> impl Iterator<Item = (&Name, &MeshMac)> {
+        self.macs.iter().filter(|(name, _)| **name != self.mac)
+    }
 }
 
 /// A provider: the network of an emulated cloud.
@@ -424,6 +476,20 @@ impl Declaration {
             Endpoint::Provider(name) => name,
             Endpoint::Volume(name) => &self.volumes[name].provider,
         }
+    }
+
+    /// The name of the other Mac that a provider is on; `None` if it is on this one.
+    pub fn remote_mac(&self, provider: &Name) -> Option<&Name> {
+        let mesh = self.mesh.as_ref()?;
+        Some(mesh.mac_of(provider)).filter(|mac| **mac != mesh.mac)
+    }
+
+    /// The same declaration for another of its Macs; `None` if it has no such Mac.
+    #[must_use]
+    pub fn on(&self, mac: &Name) -> Option<Self> {
+        let mesh = self.mesh.as_ref().filter(|mesh| mesh.macs.contains_key(mac))?;
+        let mesh = Mesh { mac: mac.clone(), ..mesh.clone() };
+        Some(Self { mesh: Some(mesh), ..self.clone() })
     }
 
     /// The embedded declaration: five providers, thirteen volumes, every pair of providers linked.

@@ -371,4 +371,13 @@ impl Space {
         let number = number.unwrap_or(self.interfaces.len());
         self.fixed(map, self.interface_levels(), number as u128)
     }
+
+    /// The packets whose headers a set has at one hook, whatever their own hook is.
+    pub fn at_hook(&mut self, set: Set, direction: PacketDirection, name: &str) -> Set {
+        let level = Self::direction_level();
+        let number = u128::from(direction == PacketDirection::Out);
+        let directed = self.fixed(set.as_map(), level..level + 1, number);
+        let fixed = self.with_interface(directed, name);
+        self.diagrams.select(fixed, |number| number != 0)
+    }
 }

@@ -16,7 +16,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AbsolutePath, AnchorPath, Declaration, Endpoint, Guest, Link, Name, ProviderAttachment, VolumeAttachment,
+    AbsolutePath, AnchorPath, Declaration, Endpoint, Guest, Link, Name, ProviderAttachment, PublicKey,
+    TunnelEndpoint, VolumeAttachment,
 };
 pub use flows::{Masquerade, PermittedFlow};
 pub use pipes::{Pipe, Steering};
@@ -40,7 +41,7 @@ pub struct Plan {
     pub reconcile_interval: u32,
     /// Networks of the Mac that providers' networks may overlap.
     pub allow_overlap: Vec<Ipv4Net>,
-    /// The bridge of every provider, with the route to it.
+    /// Every provider with its bridge and the route to it; those of other Macs are reached through the mesh.
     pub bridges: Vec<Bridge>,
     /// The localhost group.
     pub localhost: PlannedLocalhost,
@@ -48,7 +49,10 @@ pub struct Plan {
     pub volumes: Vec<PlannedVolume>,
     /// The links as they were declared, in canonical order, for display.
     pub links: Vec<Link>,
-    /// The permitted flows between providers: rectangles whose union is the links, without redundant ones.
+    /// The tunnel to the other Macs, if there are others.
+    pub mesh: Option<Tunnel>,
+    /// The permitted flows between providers: rectangles whose union is the links, without redundant ones. With several
+    /// Macs, those from or to a provider of this one.
     pub flows: Vec<PermittedFlow>,
     /// The flows whose source is translated to the gateway of the receiving provider.
     pub masquerades: Vec<Masquerade>,
@@ -61,6 +65,34 @@ pub struct Plan {
     pub steering: Vec<Steering>,
     /// The policy: what is permitted, independent of rules.
     pub policy: Policy,
+}
+
+/// The tunnel that joins this Mac to the others that share the declaration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The name of this Mac.
+    pub mac: Name,
+    /// Its address in the tunnel, by which the tunnel's interface is found.
+    pub address: Ipv4Addr,
+    /// The UDP port on which its WireGuard listens.
+    pub listen_port: u16,
+    /// The other Macs; never empty.
+    pub peers: Vec<OtherMac>,
+}
+
+/// Another Mac.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherMac {
+    /// Its name.
+    pub mac: Name,
+    /// Where its WireGuard is reached.
+    pub endpoint: TunnelEndpoint,
+    /// Its public key.
+    pub public_key: PublicKey,
+    /// Its address in the tunnel.
+    pub address: Ipv4Addr,
+    /// The networks of its providers, in the order of their names.
+    pub networks: Vec<Ipv4Net>,
 }
 
 /// A provider's bridge, with the route of its network.
@@ -80,6 +112,8 @@ pub struct Bridge {
     pub attachment: ProviderAttachment,
     /// Whether NAT gives the network access to the outside.
     pub internet: bool,
+    /// The other Mac that the provider is on; `None` if it is on this one.
+    pub mac: Option<Name>,
 }
 
 /// The localhost group: the range of the localhost aliases.
@@ -104,7 +138,7 @@ pub struct PlannedVolume {
     pub attachment: VolumeAttachment,
     /// The logical name of the feth pair that attaches it to its provider's bridge; `None` if vmnet owns the bridge.
     pub port: Option<Name>,
-    /// Its localhost alias, on lo0.
+    /// Its localhost alias, on lo0; none on another Mac than the volume's.
     pub alias: Option<Ipv4Addr>,
     /// The mount point on which all of this depends, if any.
     pub mount_point: Option<AbsolutePath>,
@@ -112,6 +146,8 @@ pub struct PlannedVolume {
     pub gateway: Ipv4Addr,
     /// The properties of its VM, for the files under `guests/`.
     pub guest: Guest,
+    /// The other Mac that the volume is on; `None` if it is on this one.
+    pub mac: Option<Name>,
 }
 
 /// A published port: a TCP port that also answers on the localhost alias.
@@ -140,6 +176,7 @@ impl Plan {
             gateway: provider.gateway,
             attachment: provider.attachment,
             internet: provider.internet,
+            mac: declaration.remote_mac(name).cloned(),
         });
         let localhost = PlannedLocalhost {
             logical: declaration.localhost.bridge.clone(),
@@ -157,6 +194,7 @@ impl Plan {
             localhost,
             volumes: volumes(declaration),
             links: declaration.links.clone(),
+            mesh: mesh(declaration),
             flows: flows::flows(declaration),
             masquerades: flows::masquerades(declaration),
             publishes: publishes(declaration),
@@ -167,7 +205,29 @@ impl Plan {
     }
 }
 
+impl Bridge {
+    /// Whether the provider is on this Mac.
+    pub fn is_here(&self) -> bool {
+        self.mac.is_none()
+    }
+}
+
 impl PlannedVolume {
+    /// Whether the volume is on this Mac.
+    pub fn is_here(&self) -> bool {
+        self.mac.is_none()
+    }
+
+    /// Whether this Mac serves the volume's address.
+    pub fn is_served(&self) -> bool {
+        self.is_here() && self.attachment == VolumeAttachment::Host
+    }
+
+    /// Whether a VM of this Mac has the volume's address.
+    pub fn is_guest(&self) -> bool {
+        self.is_here() && self.attachment == VolumeAttachment::Guest
+    }
+
     /// The host names of its address, longest first.
     pub fn host_names(&self) -> [String; 2] {
         [format!("{}.{}.nixvol", self.name, self.provider), format!("{}.nixvol", self.name)]
@@ -188,6 +248,21 @@ impl Plan {
             flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges)
         };
         format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
+    }
+
+    /// The name of the Mac that a provider is on; `None` if there is one Mac.
+    pub fn mac_of<'a>(&'a self, bridge: &'a Bridge) -> Option<&'a Name> {
+        bridge.mac.as_ref().or(self.mesh.as_ref().map(|mesh| &mesh.mac))
+    }
+
+    /// The providers that are on this Mac.
+    pub fn own_bridges(&self) -> impl Iterator<Item = &Bridge> {
+        self.bridges.iter().filter(|bridge| bridge.is_here())
+    }
+
+    /// The volumes that are on this Mac.
+    pub fn own_volumes(&self) -> impl Iterator<Item = &PlannedVolume> {
+        self.volumes.iter().filter(|volume| volume.is_here())
     }
 
     /// The provider that an endpoint is, or belongs to; `None` if the plan has no such volume.
@@ -223,7 +298,7 @@ impl<'a> Here<'a> {
     /// Indexes the volumes of a plan that the Mac serves.
     pub fn of(plan: &'a Plan) -> Self {
         let mut served: BTreeMap<&Name, BTreeMap<&Name, Ipv4Addr>> = BTreeMap::new();
-        for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+        for volume in plan.volumes.iter().filter(|volume| volume.is_served()) {
             served.entry(&volume.provider).or_default().insert(&volume.name, volume.address);
         }
         Self { plan, served }
@@ -242,7 +317,9 @@ impl<'a> Here<'a> {
                 Endpoint::Provider(name) => {
                     volumes.extend(served.into_iter().flatten());
                     let bridge = self.plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name));
-                    gateways.extend(bridge.map(|bridge| (name, self.plan.bridges[bridge].gateway.addr())));
+                    let bridge = bridge.ok().map(|bridge| &self.plan.bridges[bridge]);
+                    let own = bridge.filter(|bridge| bridge.is_here());
+                    gateways.extend(own.map(|bridge| (name, bridge.gateway.addr())));
                 }
             }
         }
@@ -253,24 +330,46 @@ impl<'a> Here<'a> {
 fn volumes(declaration: &Declaration) -> Vec<PlannedVolume> {
     let volume = |(name, volume): (&Name, &crate::model::Volume)| {
         let provider = &declaration.providers[&volume.provider];
-        let ours = provider.attachment == ProviderAttachment::Bridge;
+        let mac = declaration.remote_mac(&volume.provider).cloned();
+        let is_here = mac.is_none();
+        let ours = is_here && provider.attachment == ProviderAttachment::Bridge;
         PlannedVolume {
             name: name.clone(),
             provider: volume.provider.clone(),
             address: volume.address,
             attachment: volume.attachment,
             port: ours.then(|| name.behind("veth")),
-            alias: volume.localhost,
-            mount_point: volume.mount_point.clone(),
+            alias: volume.localhost.filter(|_| is_here),
+            mount_point: volume.mount_point.clone().filter(|_| is_here),
             gateway: provider.gateway.addr(),
             guest: volume.guest.clone(),
+            mac,
         }
     };
     declaration.volumes.iter().map(volume).collect()
 }
 
+/// The tunnel to the other Macs, if there are others.
+fn mesh(declaration: &Declaration) -> Option<Tunnel> {
+    let mesh = declaration.mesh.as_ref()?;
+    let peer = |(name, mac): (&Name, &crate::model::MeshMac)| OtherMac {
+        mac: name.clone(),
+        endpoint: mac.endpoint.clone(),
+        public_key: mac.public_key.clone(),
+        address: mac.address,
+        networks: mac.providers.iter().map(|name| declaration.providers[name].network).collect(),
+    };
+    let peers: Vec<OtherMac> = mesh.peers().map(peer).collect();
+    let this = mesh.this();
+    let (mac, address, listen_port) = (mesh.mac.clone(), this.address, this.listen_port);
+    (!peers.is_empty()).then_some(Tunnel { mac, address, listen_port, peers })
+}
+
 fn publishes(declaration: &Declaration) -> Vec<Publish> {
     let of_volume = |(name, volume): (&Name, &crate::model::Volume)| {
+        if declaration.remote_mac(&volume.provider).is_some() {
+            return None;
+        }
         let alias = volume.localhost?;
         let (name, address) = (name.clone(), volume.address);
         Some(volume.publish.clone().into_iter().map(move |port| Publish {

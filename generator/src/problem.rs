@@ -97,10 +97,24 @@ pub enum ProblemKind {
     WaysDiffer { from: String, to: String, other: usize },
     NoRegion { provider: String },
     LatencyTwice,
+    // Several Macs.
+    UnknownMac { found: String, nearest: Option<String> },
+    MacWithoutMacs,
+    ProviderOnNoMac { provider: String },
+    ProviderOnTwoMacs { provider: String, first: String, second: String },
+    Endpoint { found: String },
+    EndpointInside { found: String, provider: String, network: Ipv4Net },
+    EndpointTaken { found: String, by: String },
+    PublicKey { found: String },
+    PublicKeyTaken { by: String },
+    MeshAddressReserved { address: Ipv4Addr, reserved: Ipv4Net, what: &'static str },
+    MeshAddressInside { address: Ipv4Addr, provider: String, network: Ipv4Net },
+    MeshAddressTaken { address: Ipv4Addr, by: String },
     // Warnings.
     PublicSpace { found: Ipv4Net },
     MasqueradeFromGuest { guest: String, address: Ipv4Addr, volume: String },
     JitterOnMac,
+    MasqueradeFromMac { sender: String, address: Ipv4Addr, volume: String },
 }
 
 /// Why a path is refused.

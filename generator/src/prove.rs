@@ -6,6 +6,7 @@
 //! Sees: plan, loading, packets, reach, pf. Never: render.
 
 mod accept;
+pub mod across;
 mod judge;
 pub mod outcome;
 mod packet;

@@ -341,8 +341,11 @@ impl Table<'_> {
     /// What links cover.
     fn links(&mut self, parts: &Parts) {
         // A packet from a guest to an address of the Mac leaves by no interface, so it is never masqueraded.
-        let [here_from, here_to] =
-            [Side::Source, Side::Destination].map(|side| ends::addresses(self.flows, side, parts.here));
+        let mut served = Vec::new();
+        for addresses in parts.served {
+            let side = |flows: &mut Flows, side| ends::addresses(flows, side, addresses);
+            served.push([side(self.flows, Side::Source), side(self.flows, Side::Destination)]);
+        }
         let mut stays = Vec::new();
         // Masquerading rows take precedence, so they are put after the others: the table is filled backwards.
         for (link, from, to) in ends::links(parts) {
@@ -354,7 +357,9 @@ impl Table<'_> {
                 self.put_both((from, covered), FlowVerdict::Passes(None), Reason::Links);
                 continue;
             }
-            stays.push((self.flows.minus(from, here_from), self.flows.and(covered, here_to)));
+            for [served_from, served_to] in &served {
+                stays.push((self.flows.minus(from, *served_from), self.flows.and(covered, *served_to)));
+            }
             for (network, to) in self.sets.by_network(self.flows, parts, &to) {
                 let gateway = Translation::GatewaySource(parts.networks[network].gateway);
                 let leaves = self.flows.and(service, to);

@@ -12,6 +12,7 @@ mod pf;
 pub mod picture;
 mod probes;
 mod script;
+mod wireguard;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::plan::Plan;
 use file::FILES;
 pub use file::{
     ANCHOR, Bundle, DAEMON, DRAWING, HOSTS, MANAGER, NETWORK, PICTURE, ROTATION, RenderError, RenderedFile,
+    TUNNEL,
 };
 use picture::KernelNames;
 pub use script::KILL_STEP;
@@ -45,6 +47,9 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, RenderEr
     data(DAEMON, launchd::plist(plan)?);
     data(ROTATION, launchd::newsyslog(plan)?);
     data(HOSTS, guest::hosts(plan)?);
+    if let Some(text) = wireguard::conf(plan)? {
+        data(TUNNEL, text);
+    }
     for (path, text) in guest::guests(plan)? {
         data(&path, text);
     }
@@ -65,5 +70,5 @@ pub fn is_bundle_path(path: &str) -> bool {
         Name::new(name, Name::LONGEST)?;
         guest::FILES.contains(&file).then_some(())
     };
-    FILES.contains(&path) || guest(path).is_some()
+    FILES.contains(&path) || path == TUNNEL || guest(path).is_some()
 }

@@ -42,6 +42,7 @@ in
 
   daemons = lib.mapAttrs (_name: daemon: toString daemon.source) config.environment.launchDaemons;
   bundle = config.services.nixvol-net.bundle.script;
+  tunnel = config.networking.wg-quick.interfaces;
 
   # What a switch of this system runs and reads, by the paths that it has in the store.
   switch = {

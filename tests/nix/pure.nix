@@ -124,6 +124,7 @@ in
     in
     walkAll "services.nixvol-net"
       (import ../../modules/options.nix {
+        config.networking.hostName = null;
         lib = described;
         pkgs = { };
       }).options.services.nixvol-net;

@@ -9,7 +9,7 @@ use nixvol_net::explain::{
     WAY_OUT, examples, explain, read as read_rules, ways_out,
 };
 use nixvol_net::loading::{Interfaces, bridge_macro};
-use nixvol_net::model::Declaration;
+use nixvol_net::model::{Declaration, Name};
 use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
@@ -49,6 +49,9 @@ pub fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
         protocol: arguments.protocol.as_deref(),
         egress: &egress,
     };
+    if let Some(macs) = macs_between(declaration, &plan, &rules, &question) {
+        return on_both(declaration, &macs, &question, arguments.format);
+    }
     let passes = if explain::is_survey(&question) {
         explain::survey(declaration, &plan, &rules, &question)
             .map(|survey| several(&survey, arguments.format))
@@ -71,6 +74,70 @@ pub fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
     }
 }
 
+/// The Macs of the sender and of the receiver, if they are two. A capture is of one Mac, so it is asked alone.
+fn macs_between(
+    declaration: &Declaration,
+    plan: &Plan,
+    rules: &ExplainedRules,
+    question: &Question,
+) -> Option<[Name; 2]> {
+    if plan.mesh.is_none() || !rules.captured.is_empty() || explain::is_survey(question) {
+        return None;
+    }
+    let explanation = explain(declaration, plan, rules, question).ok()?;
+    let [from, to] = [explanation.source.address, explanation.destination.address].map(|address| {
+        let bridge = plan.bridges.iter().find(|bridge| bridge.region.contains(address))?;
+        plan.mac_of(bridge).cloned()
+    });
+    let macs = [from?, to?];
+    (macs[0] != macs[1]).then_some(macs)
+}
+
+/// Explains a packet on the Mac of its sender and, if it passes there, on that of its receiver.
+fn on_both(
+    declaration: &Declaration,
+    macs: &[Name; 2],
+    question: &Question,
+    format: Format,
+) -> Result<ExitCode> {
+    let mut told = Vec::new();
+    let mut passes = true;
+    for mac in macs {
+        let Some(declaration) = declaration.on(mac).filter(|_| passes) else { break };
+        let plan = Plan::of(&declaration);
+        let bundle = bundle(&declaration, &plan)?;
+        let rules = ExplainedRules { anchor: &bundle.files[ANCHOR].text, name: ANCHOR, captured: &[] };
+        let explanation = match explain(&declaration, &plan, &rules, question) {
+            Ok(explanation) => explanation,
+            Err(ExplainError::Question(wrong)) => bail!("on the Mac {mac}: {wrong}"),
+            Err(ExplainError::Rules(refused)) => {
+                let refused: Vec<String> = refused.iter().map(|it| harmless(&it.to_string())).collect();
+                bail!("on the Mac {mac}: {}", refused.join("; "))
+            }
+        };
+        passes = explanation.passes;
+        told.push((mac, explanation));
+    }
+    match format {
+        Format::Text => {
+            let one = |(mac, explanation): &(&Name, Explanation)| {
+                format!("On the Mac {mac}:\n{}", explanation.text())
+            };
+            let text = told.iter().map(one).collect::<Vec<_>>().join("\n");
+            let stopped =
+                if told.len() == 2 { String::new() } else { format!("\nit never reaches {}\n", macs[1]) };
+            print(&painted(&format!("{text}{stopped}"), Paint::Way))?;
+        }
+        Format::Json => {
+            let one = |(mac, explanation): &(&Name, Explanation)| serde_json::json!({ "mac": mac.as_str(), "explanation": explanation });
+            print(&versioned(
+                serde_json::json!({ "passes": passes, "macs": told.iter().map(one).collect::<Vec<_>>() }),
+            )?)?;
+        }
+    }
+    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(BLOCKED) })
+}
+
 /// Prints the answers to a question with `any`. Returns whether something passes and all sources agree.
 fn several(survey: &Survey, format: Format) -> Result<bool> {
     match format {
@@ -87,7 +154,12 @@ fn one(
     explanation: &Explanation,
     format: Format,
 ) -> Result<bool> {
-    let client = if explanation.passes { None } else { client(plan, rules, question, explanation) };
+    // The lab's Mac has no tunnel.
+    let client = if explanation.passes || plan.mesh.is_some() {
+        None
+    } else {
+        client(plan, rules, question, explanation)
+    };
     let is_blocked = !explanation.passes && rules.captured.is_empty();
     let ends = (&explanation.source, &explanation.destination);
     let opening = is_blocked.then(|| explain::opening(declaration, plan, ends, Some(explanation.service)));

@@ -92,6 +92,9 @@ struct Provider {
     network: Ipv4Net,
     attachment: String,
     internet: bool,
+    /// The Mac that it is on, where several share the declaration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mac: Option<String>,
 }
 
 /// A volume.
@@ -139,6 +142,7 @@ fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration, around: &
             network: it.network,
             attachment: word(json!(it.attachment)),
             internet: it.internet,
+            mac: plan.mac_of(it).map(ToString::to_string),
         });
     let volumes = plan.volumes.iter().filter(|it| part.providers.contains(&it.provider)).map(|it| Volume {
         name: it.name.to_string(),

@@ -81,6 +81,16 @@ mod linux {
         }
     }
 
+    /// Refuses a declaration with several Macs: a lab has one.
+    fn one_mac(declaration: &Declaration) -> Result<()> {
+        if declaration.mesh.as_ref().is_some_and(|mesh| mesh.macs.len() > 1) {
+            bail!(
+                "the lab plays one Mac, and this declaration has several\nhint: leave out `mac` and `macs`"
+            );
+        }
+        Ok(())
+    }
+
     /// Starts a lab: at the user's address if it stays up, at an address of its own if it exists for one task.
     fn start(from: &From, task: &Task) -> Result<ExitCode> {
         let address = match task {
@@ -124,7 +134,10 @@ mod linux {
         };
         let input = text(NETWORK)?;
         let declaration = match model::read(input.as_bytes()) {
-            Ok(declaration) => declaration,
+            Ok(declaration) => {
+                one_mac(&declaration)?;
+                declaration
+            }
             Err(rejected) => {
                 reject(&directory.join(NETWORK).display().to_string(), &rejected);
                 bail!("{} is not a usable bundle", directory.display());

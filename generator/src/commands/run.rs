@@ -101,6 +101,9 @@ fn volume_of<'a>(plan: &'a Plan, name: &str) -> Result<&'a PlannedVolume> {
 /// address does not exist here.
 fn is_here(volume: &PlannedVolume) -> Result<()> {
     let (name, address) = (&volume.name, volume.address);
+    if let Some(mac) = &volume.mac {
+        bail!("volume `{name}` is on the Mac `{mac}`\nhint: run the program there");
+    }
     if volume.attachment == VolumeAttachment::Guest {
         bail!("volume `{name}` is a guest: a VM has its address\nhint: run the program inside the VM");
     }

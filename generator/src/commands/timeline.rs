@@ -47,7 +47,8 @@ impl Timeline {
         self.line(&what, |now, since| Told::of(event, now, since))
     }
 
-    /// A watched value is another one.
+    /// A watched value is another one; only the lab watches values.
+    #[cfg(all(feature = "lab", target_os = "linux"))]
     pub fn watched(&self, name: &str, value: Option<&str>) -> Result<()> {
         let text = format!("{name}: {}", value.unwrap_or("none"));
         self.line(&text, |now, since| Told::watched(name, value, now, since))

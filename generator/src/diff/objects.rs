@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ComparedSide;
 use crate::model::{AbsolutePath, Guest, Name};
-use crate::plan::{Bridge, Plan, PlannedVolume};
+use crate::plan::{Bridge, OtherMac, Plan, PlannedVolume};
 
 /// Whether something is new, removed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -39,7 +39,7 @@ pub struct ObjectChange {
     /// Whether it is new, removed or changed.
     #[serde(rename = "change")]
     pub presence: Presence,
-    /// The kind of object: `provider`, `volume` or `settings`.
+    /// The kind of object: `provider`, `volume`, `mac` or `settings`.
     pub kind: &'static str,
     /// The name of the object.
     pub name: String,
@@ -91,7 +91,10 @@ fn objects(plan: &Plan) -> Objects {
     let mut objects = Objects::new();
     objects.insert(("settings", String::new()), settings(plan));
     for bridge in &plan.bridges {
-        objects.insert(("provider", bridge.provider.to_string()), provider(bridge));
+        objects.insert(("provider", bridge.provider.to_string()), provider(plan, bridge));
+    }
+    for peer in plan.mesh.iter().flat_map(|mesh| &mesh.peers) {
+        objects.insert(("mac", peer.mac.to_string()), mac(peer));
     }
     let mut published: BTreeMap<&Name, Vec<String>> = BTreeMap::new();
     for publish in &plan.publishes {
@@ -118,12 +121,23 @@ fn settings(plan: &Plan) -> ObjectFields {
     ]
 }
 
-fn provider(bridge: &Bridge) -> ObjectFields {
+/// Another Mac. Its providers are told with the providers.
+fn mac(peer: &OtherMac) -> ObjectFields {
+    let OtherMac { mac: _, endpoint, public_key, address, networks: _ } = peer;
+    vec![
+        ("endpoint", Some(endpoint.to_string())),
+        ("public key", Some(public_key.as_str().to_owned())),
+        ("address", Some(address.to_string())),
+    ]
+}
+
+fn provider(plan: &Plan, bridge: &Bridge) -> ObjectFields {
     vec![
         ("bridge", Some(bridge.logical.to_string())),
         ("gateway", Some(bridge.gateway.to_string())),
         ("route", Some(bridge.network.to_string())),
         ("attachment", Some(bridge.attachment.word().to_owned())),
+        ("Mac", plan.mac_of(bridge).map(ToString::to_string)),
         ("internet", Some(if bridge.internet { "NAT" } else { "none" }.to_owned())),
     ]
 }

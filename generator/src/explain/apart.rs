@@ -139,13 +139,13 @@ impl<'a> Apart<'a> {
                 At::Gateway(_) => (2, provider),
                 // The address of a process of the Mac that binds none depends on the destination.
                 At::Mac if one.binds => (3, usize::try_from(u32::from(other.address)).ok()),
-                At::Bridge(_) => (4, provider),
+                At::Bridge(_) | At::OtherMac(_) => (4, provider),
                 At::Outside => (5, None),
                 At::Mac => (6, None),
             }
         };
         let bridge = |spot: &Spot| match spot.at {
-            At::Bridge(bridge) => Some(bridge),
+            At::Bridge(bridge) | At::OtherMac(bridge) => Some(bridge),
             _ => None,
         };
         Key {

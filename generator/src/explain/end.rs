@@ -60,6 +60,8 @@ pub(super) enum At {
     Mac,
     /// Behind a bridge: a guest, or an address that no volume has.
     Bridge(usize),
+    /// On another Mac: in the network of this provider.
+    OtherMac(usize),
     /// Outside, beyond the egress interface.
     Outside,
 }
@@ -67,7 +69,7 @@ pub(super) enum At {
 impl At {
     /// Whether the address is one of the Mac's own.
     pub fn is_here(self) -> bool {
-        !matches!(self, Self::Bridge(_) | Self::Outside)
+        !matches!(self, Self::Bridge(_) | Self::OtherMac(_) | Self::Outside)
     }
 }
 
@@ -124,7 +126,9 @@ pub(super) fn asked(resolver: &Resolver, question: &Question) -> Result<Asked, W
     }
     let service = service(question.protocol, port)?;
     let (mut source, mut destination) = (resolver.end(question.source)?, resolver.end(destination)?);
-    if let (true, At::Bridge(bridge)) = (source.address == destination.address, destination.at) {
+    if let (true, At::Bridge(bridge) | At::OtherMac(bridge)) =
+        (source.address == destination.address, destination.at)
+    {
         // A provider's name stands for any two of its hosts; what one host sends to itself never reaches this Mac.
         let other =
             resolver.stranger(bridge, Some(source.address)).filter(|_| !is_address(&destination.name));
@@ -300,7 +304,7 @@ impl<'a> Resolver<'a> {
         let index = self.bridge_of(name)?;
         let address = self.stranger(index, None)?;
         let what = format!("a host in {name} that is not a volume, on its bridge");
-        Some(QuestionEndpoint::new(name, address, &what, At::Bridge(index)))
+        Some(QuestionEndpoint::new(name, address, &what, self.behind(index)))
     }
 
     /// The endpoint for `VOLUME.PROVIDER`, `VOLUME.localhost` or `PROVIDER.gateway`.
@@ -347,7 +351,7 @@ impl<'a> Resolver<'a> {
         }
         if let Some((index, bridge)) = bridges().find(|(_, bridge)| bridge.region.contains(address)) {
             let what = format!("a host in {} that is not a volume, on its bridge", bridge.provider);
-            return Ok(QuestionEndpoint::new(&word, address, &what, At::Bridge(index)));
+            return Ok(QuestionEndpoint::new(&word, address, &what, self.behind(index)));
         }
         if address.is_unspecified() || address.is_multicast() || address.octets()[0] >= 240 {
             let message = format!("`{address}` is not the address of a single host");
@@ -362,11 +366,11 @@ impl<'a> Resolver<'a> {
 
     pub fn volume(&self, name: &str, index: usize) -> QuestionEndpoint {
         let volume = &self.plan.volumes[index];
-        let (served, at) = match volume.attachment {
-            VolumeAttachment::Host => ("served by this Mac", At::Host),
-            VolumeAttachment::Guest => {
-                ("a VM's", At::Bridge(self.bridge_of(volume.provider.as_str()).unwrap_or_default()))
-            }
+        let at = self.behind(self.bridge_of(volume.provider.as_str()).unwrap_or_default());
+        let (served, at) = match (&volume.mac, volume.attachment) {
+            (Some(mac), _) => (format!("on the Mac {mac}"), at),
+            (None, VolumeAttachment::Host) => ("served by this Mac".to_owned(), At::Host),
+            (None, VolumeAttachment::Guest) => ("a VM's".to_owned(), at),
         };
         let title = if volume.name.as_str() == name { String::new() } else { format!(" {}", volume.name) };
         let what = format!("volume{title} of {}, {served}", volume.provider);
@@ -380,8 +384,18 @@ impl<'a> Resolver<'a> {
 
     fn gateway(&self, name: &str, bridge: usize) -> QuestionEndpoint {
         let plan = &self.plan.bridges[bridge];
+        if let Some(mac) = &plan.mac {
+            let what = format!("the gateway of {} on the Mac {mac}", plan.provider);
+            return QuestionEndpoint::new(name, plan.gateway.addr(), &what, At::OtherMac(bridge));
+        }
         let what = format!("this Mac's address on {}, the gateway of {}", plan.logical, plan.provider);
         QuestionEndpoint::new(name, plan.gateway.addr(), &what, At::Gateway(bridge))
+    }
+
+    /// Where the hosts of a provider are that are not this Mac's own addresses.
+    fn behind(&self, bridge: usize) -> At {
+        let is_here = self.plan.bridges.get(bridge).is_none_or(crate::plan::Bridge::is_here);
+        if is_here { At::Bridge(bridge) } else { At::OtherMac(bridge) }
     }
 
     /// The index of a volume; volumes are sorted by name.
@@ -414,7 +428,7 @@ impl<'a> Resolver<'a> {
             return Some(format!("{} has its addresses only while {mount} is mounted", volume.name));
         }
         match end.at {
-            At::Bridge(bridge) if !is_address(&end.name) => Some(format!(
+            At::Bridge(bridge) | At::OtherMac(bridge) if !is_address(&end.name) => Some(format!(
                 "`{}` stands for {}, an address of {} that no volume has",
                 end.name, end.address, self.plan.bridges[bridge].network
             )),
@@ -435,6 +449,10 @@ impl<'a> Resolver<'a> {
                 (destination.address, "the destination's own address")
             }
             At::Bridge(bridge) => (self.plan.bridges[bridge].gateway.addr(), "its address on that bridge"),
+            At::OtherMac(_) => {
+                let mesh = self.plan.mesh.as_ref()?;
+                (mesh.address, "its address in the tunnel to the other Macs")
+            }
             At::Mac | At::Outside => return None,
         };
         source.address = address;

@@ -10,7 +10,7 @@ use std::fmt;
 
 use ipnet::Ipv4Net;
 
-use crate::loading::{EGRESS, Interfaces, bridge_macro};
+use crate::loading::{EGRESS, Interfaces, MESH, bridge_macro};
 use crate::others;
 use crate::pf::eval::{Machine, RuleList};
 use crate::pf::syntax::{Address, NumberMatch, Rule, RuleLists as Lists, Ruleset, SettingValue};
@@ -181,9 +181,9 @@ impl Text {
     }
 }
 
-/// Whether this is the logical name of a provider's bridge.
-fn is_bridge(plan: &Plan, name: &str) -> bool {
-    plan.bridges.iter().any(|bridge| bridge.logical.as_str() == name)
+/// Whether this is the logical name of a provider's bridge, or of the tunnel to the other Macs.
+fn is_logical(plan: &Plan, name: &str) -> bool {
+    plan.bridges.iter().any(|bridge| bridge.logical.as_str() == name) || plan.mesh.is_some() && name == MESH
 }
 
 /// Loads the rules to evaluate: the rendered ones, or those of a capture.
@@ -235,7 +235,7 @@ pub(super) fn load(
                 loaded.notes.extend(unknown_tables(&path, &ruleset));
                 elsewhere.extend(
                     interfaces(&ruleset)
-                        .filter(|name| environment.interface(name).is_none() && !is_bridge(plan, name))
+                        .filter(|name| environment.interface(name).is_none() && !is_logical(plan, name))
                         .map(str::to_owned),
                 );
                 loaded.knows_pipes |= !ruleset.rules.dummynet.is_empty();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::loading::{self, EGRESS, Interfaces, OUTSIDE, bridge_macro};
+use crate::loading::{self, ABSENT, EGRESS, Interfaces, MESH, OUTSIDE, bridge_macro};
 use crate::pf::syntax::{Rule, Ruleset};
 use crate::pf::{self, Environment, print_rule};
 use crate::plan::Plan;
@@ -48,7 +48,8 @@ impl Held<'_> {
         Interfaces {
             egress: found(EGRESS),
             outside: found(OUTSIDE),
-            bridges: self.plan.bridges.iter().filter_map(bridge).collect(),
+            bridges: self.plan.own_bridges().filter_map(bridge).collect(),
+            mesh: self.plan.mesh.as_ref().and_then(|_| found(MESH).into_iter().find(|name| name != ABSENT)),
             extfilter: false,
         }
     }
@@ -59,6 +60,7 @@ impl Held<'_> {
         match of {
             EGRESS => put_in.egress.push(name.to_owned()),
             OUTSIDE => put_in.outside.push(name.to_owned()),
+            MESH => put_in.mesh = Some(name.to_owned()),
             _ => {
                 put_in.bridges.insert(of.to_owned(), name.to_owned());
             }

@@ -54,6 +54,17 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Po
                 "a guest of {provider} may send from addresses of {provider} only, so the source is forged"
             )
         }
+        Because::Elsewhere => "it is from a volume on another Mac, and not for one on this Mac".to_owned(),
+        Because::ForgedMesh => "that volume is on this Mac, so the source is forged".to_owned(),
+        Because::OtherMac => "the other Macs themselves may open connections to every volume".to_owned(),
+        Because::NotByMesh => {
+            "only what volumes and this Mac itself send to volumes on other Macs goes into the tunnel"
+                .to_owned()
+        }
+        Because::MeshOnly => {
+            "what is for a volume on another Mac leaves by the tunnel only, even while it is absent"
+                .to_owned()
+        }
         Because::Leak => {
             "traffic for a volume never leaves this Mac, even while a bridge is absent".to_owned()
         }

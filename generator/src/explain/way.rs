@@ -5,6 +5,7 @@
 
 use super::Wrong;
 use super::end::{Asked, At};
+use crate::loading::MESH;
 use crate::model::{Protocol, ProviderAttachment};
 use crate::plan::Plan;
 use crate::plan::policy::{PolicyDirection, PolicyInterface};
@@ -21,6 +22,8 @@ pub(super) struct Step {
 pub(super) enum Over {
     Loopback,
     Bridge(usize),
+    /// The tunnel to the other Macs.
+    Mesh,
     Egress,
 }
 
@@ -30,6 +33,7 @@ impl Over {
         match self {
             Self::Loopback => "lo0".to_owned(),
             Self::Bridge(bridge) => plan.bridges[bridge].logical.to_string(),
+            Self::Mesh => MESH.to_owned(),
             Self::Egress => asked.egress.clone(),
         }
     }
@@ -39,6 +43,7 @@ impl Over {
         match self {
             Self::Loopback => PolicyInterface::Loopback,
             Self::Bridge(bridge) => PolicyInterface::Bridge(bridge),
+            Self::Mesh => PolicyInterface::Mesh,
             Self::Egress => PolicyInterface::Egress,
         }
     }
@@ -106,18 +111,27 @@ pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
                 "one end must be a volume, a provider or this Mac",
             ));
         }
-        (At::Outside | At::Bridge(_), At::Loopback) => refused(
+        (At::Outside | At::Bridge(_) | At::OtherMac(_), At::Loopback) => refused(
             Vec::new(),
             "an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf",
         ),
         (from, At::Loopback) if from.is_here() => published(plan, asked, lo0),
-        (At::Loopback, At::Bridge(_) | At::Outside) => {
+        (At::Loopback, At::Bridge(_) | At::OtherMac(_) | At::Outside) => {
             refused(Vec::new(), "a source in 127.0.0.0/8 never leaves lo0: macOS refuses it (EADDRNOTAVAIL)")
         }
         (At::Gateway(_), At::Outside) => refused(
             Vec::new(),
             "a socket bound to a bridge's address has no route outside on macOS (EHOSTUNREACH)",
         ),
+        (At::OtherMac(_), At::OtherMac(_)) => {
+            refused(Vec::new(), "both are on other Macs: this Mac never sees it")
+        }
+        (At::OtherMac(_), At::Bridge(to)) => through(vec![into(Over::Mesh), out(Over::Bridge(to))]),
+        (At::OtherMac(_), At::Outside) => through(vec![into(Over::Mesh), out(Over::Egress)]),
+        (At::OtherMac(_), _) => through(vec![into(Over::Mesh)]),
+        (At::Bridge(from), At::OtherMac(_)) => through(vec![into(Over::Bridge(from)), out(Over::Mesh)]),
+        (At::Outside, At::OtherMac(_)) => through(vec![into(Over::Egress), out(Over::Mesh)]),
+        (_, At::OtherMac(_)) => through(vec![out(Over::Mesh)]),
         (from, to) if from.is_here() && to.is_here() => through(lo0),
         (_, At::Bridge(to)) if source.is_here() => through(vec![out(Over::Bridge(to))]),
         (At::Bridge(from), At::Bridge(to)) => through(vec![into(Over::Bridge(from)), out(Over::Bridge(to))]),

@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
 use super::{
-    HostsFile, Ignored, Input, Port, RawConditions, RawExpectation, RawGuest, RawLink, RawLocalhost,
-    RawProvider, RawVolume,
+    DeclaredMac, HostsFile, Ignored, Input, Port, RawConditions, RawExpectation, RawGuest, RawLink,
+    RawLocalhost, RawProvider, RawVolume,
 };
 use crate::place::{At, FieldPath, Place};
 use crate::problem::{Problem, ProblemKind};
@@ -299,6 +299,8 @@ impl Read for Input {
             localhost: fields.optional("localhost"),
             links: fields.optional::<Vec<Option<RawLink>>>("links").map(kept),
             expect: fields.optional::<Vec<Option<RawExpectation>>>("expect").map(kept),
+            mac: fields.optional("mac"),
+            macs: fields.optional("macs"),
             positions: fields.optional("positions"),
             resolved: fields.optional("resolved").unwrap_or_default(),
         };
@@ -355,6 +357,21 @@ impl Read for RawGuest {
         };
         fields.close();
         Some(guest)
+    }
+}
+
+impl Read for DeclaredMac {
+    fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::open(tree, at, problems)?;
+        let mac = DeclaredMac {
+            providers: fields.required("providers"),
+            endpoint: fields.required("endpoint"),
+            public_key: fields.required("publicKey"),
+            address: fields.required("address"),
+            listen_port: fields.optional("listenPort"),
+        };
+        fields.close();
+        Some(mac)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod expectations;
 mod links;
+mod macs;
 mod networks;
 mod volumes;
 
@@ -115,6 +116,7 @@ impl Check<'_> {
         let volumes = self.volumes(&providers, localhost.as_ref());
         let links = self.links();
         let expectations = self.expectations();
+        let mesh = self.mesh(&providers);
         let declaration = Declaration {
             base: base?,
             state_dir: state_dir?,
@@ -128,6 +130,7 @@ impl Check<'_> {
             localhost: localhost?,
             links: links?,
             expectations: expectations?,
+            mesh,
             positions: Positions::default(),
         };
         self.ways(&declaration);

@@ -1,7 +1,11 @@
-//! Values that are valid by construction: names, paths, anchors, MAC addresses, ports.
+//! Values that are valid by construction: names, paths, anchors, MAC addresses, endpoints, keys, ports.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::place::is_hostile;
 use crate::problem::{AnchorReason, MacReason, PathReason};
@@ -48,6 +52,80 @@ impl std::borrow::Borrow<str> for Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+/// Where the WireGuard of a Mac is reached: a host name, an IPv4 address or an IPv6 address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TunnelEndpoint {
+    host: String,
+    /// The UDP port.
+    pub port: u16,
+}
+
+impl TunnelEndpoint {
+    /// The maximum length of a host name, in characters.
+    const LONGEST: usize = 253;
+
+    /// Parses `HOST:PORT`; an IPv6 address is in brackets.
+    pub fn new(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let is_number = !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| is_number && *port > 0)?;
+        let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_host = match inner {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => host.parse::<Ipv4Addr>().is_ok() || is_host_name(host),
+        };
+        is_host.then(|| Self { host: host.to_ascii_lowercase(), port })
+    }
+
+    /// Its address, if it is an IPv4 address and not a name.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.host.parse().ok()
+    }
+}
+
+/// Whether a text is a host name whose last part is not a number, so that it is not a mistyped address.
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inner = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= TunnelEndpoint::LONGEST
+        && text.split('.').all(is_label)
+        && !last.bytes().all(|it| it.is_ascii_digit())
+}
+
+impl fmt::Display for TunnelEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A WireGuard public key: 32 bytes in base64.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublicKey(String);
+
+impl PublicKey {
+    /// The length of a key in bytes.
+    const BYTES: usize = 32;
+
+    /// A key; `None` if the text is not one.
+    pub fn new(text: &str) -> Option<Self> {
+        let bytes = BASE64.decode(text).ok()?;
+        // WireGuard uses the key of zeros for "no key".
+        let is_key = bytes.len() == Self::BYTES && bytes.iter().any(|byte| *byte != 0);
+        is_key.then(|| Self(text.to_owned()))
+    }
+
+    /// The text of the key.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

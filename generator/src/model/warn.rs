@@ -52,33 +52,44 @@ impl Declaration {
         warnings
     }
 
-    /// A guest and a volume served by this Mac between which the link would masquerade, which macOS cannot do.
+    /// A sender and a served volume between which the link would masquerade, which macOS cannot do: what comes in for an
+    /// address of the Mac from a guest, or from another Mac, leaves by no interface.
     fn not_masqueraded(&self, link: &Link) -> Option<ProblemKind> {
-        link.directions().find_map(|(from, to)| {
-            let (guest, sender) =
-                from.iter().find_map(|end| self.member(end, VolumeAttachment::Guest, None))?;
-            let (volume, _) =
-                to.iter().find_map(|end| self.member(end, VolumeAttachment::Host, Some(&sender.provider)))?;
-            let address = sender.address;
-            Some(ProblemKind::MasqueradeFromGuest { guest, address, volume })
+        let mac = |volume: &Volume| self.mesh.as_ref().map(|mesh| mesh.mac_of(&volume.provider));
+        let by = |attachment: Option<VolumeAttachment>, is_same_mac: bool| {
+            link.directions().find_map(|(from, to)| {
+                let senders = from.iter().flat_map(|end| self.members(end, attachment));
+                let receivers: Vec<(&super::Name, &Volume)> =
+                    to.iter().flat_map(|end| self.members(end, Some(VolumeAttachment::Host))).collect();
+                senders.into_iter().find_map(|(name, sender)| {
+                    let is_meant = |(_, volume): &&(&super::Name, &Volume)| {
+                        volume.provider != sender.provider && (mac(volume) == mac(sender)) == is_same_mac
+                    };
+                    let (volume, _) = receivers.iter().find(is_meant)?;
+                    Some((name.to_string(), sender.address, volume.to_string()))
+                })
+            })
+        };
+        let guest = by(Some(VolumeAttachment::Guest), true)
+            .map(|(guest, address, volume)| ProblemKind::MasqueradeFromGuest { guest, address, volume });
+        guest.or_else(|| {
+            let (sender, address, volume) = by(None, false)?;
+            Some(ProblemKind::MasqueradeFromMac { sender, address, volume })
         })
     }
 
-    /// The first volume of an endpoint that has this attachment and is not of the provider `not_of`.
-    fn member(
-        &self,
-        end: &Endpoint,
-        attachment: VolumeAttachment,
-        not_of: Option<&super::Name>,
-    ) -> Option<(String, &Volume)> {
-        let is_meant = |name: &super::Name, volume: &Volume| {
+    /// The volumes of an endpoint, by name, that have this attachment; `None` means any.
+    fn members<'a>(
+        &'a self,
+        end: &'a Endpoint,
+        attachment: Option<VolumeAttachment>,
+    ) -> impl Iterator<Item = (&'a super::Name, &'a Volume)> {
+        self.volumes.iter().filter(move |(name, volume)| {
             let is_of_end = match end {
                 Endpoint::Provider(provider) => volume.provider == *provider,
-                Endpoint::Volume(of) => name == of,
+                Endpoint::Volume(of) => *name == of,
             };
-            is_of_end && volume.attachment == attachment && not_of != Some(&volume.provider)
-        };
-        let found = self.volumes.iter().find(|(name, volume)| is_meant(name, volume));
-        found.map(|(name, volume)| (name.to_string(), volume))
+            is_of_end && attachment.is_none_or(|attachment| volume.attachment == attachment)
+        })
     }
 }

@@ -18,16 +18,22 @@ pub struct LinkDirection<'a> {
 }
 
 impl Declaration {
-    /// All directions that have conditions, in the order of links; forward before reverse, then by region names.
+    /// All directions that have conditions, in the order of links; forward before reverse, then by region names. With
+    /// several Macs, those of senders on this one: a packet goes through a pipe once, on the Mac of its sender.
     pub fn ways(&self) -> Vec<LinkDirection<'_>> {
         let mut all = Vec::new();
         for link in &self.links {
             let Some(conditions) = link.conditions else { continue };
             for (from, to) in link.directions() {
+                let is_here = |end: &&Endpoint| self.remote_mac(self.provider_of(end)).is_none();
+                let from: BTreeSet<Endpoint> = from.iter().filter(is_here).cloned().collect();
+                if from.is_empty() {
+                    continue;
+                }
                 if conditions.goes_by_regions() {
-                    self.between_regions(link, from, to, &mut all);
+                    self.between_regions(link, &from, to, &mut all);
                 } else {
-                    let (from, to) = (from.clone(), to.clone());
+                    let to = to.clone();
                     all.push(LinkDirection { link, from, to, conditions: conditions.over(None) });
                 }
             }

@@ -57,6 +57,10 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
             for receiver in
                 rectangle.to.iter().map(|end| ends.provider[*end as usize]).collect::<BTreeSet<_>>()
             {
+                // The Mac of the receiver masquerades.
+                if !ends.here[receiver as usize] {
+                    continue;
+                }
                 let inside = |end: &u32| ends.provider[*end as usize] == receiver;
                 let to: Vec<u32> = rectangle.to.iter().copied().filter(inside).collect();
                 // Traffic inside a provider is never masqueraded.
@@ -89,6 +93,8 @@ struct Ends {
     all: Vec<Endpoint>,
     /// For each endpoint, the index of its provider; a provider's is its own.
     provider: Vec<u32>,
+    /// For each endpoint, whether it is on this Mac.
+    here: Vec<bool>,
 }
 
 fn number_at(index: usize) -> u32 {
@@ -119,7 +125,9 @@ impl Ends {
             .values()
             .map(|volume| number_at(of_name(&volume.provider).expect("every volume's provider is declared")));
         let provider = own.chain(of_volumes).collect();
-        Self { all, provider }
+        let here = all.iter().map(|end| declaration.remote_mac(declaration.provider_of(end)).is_none());
+        let here = here.collect();
+        Self { all, provider, here }
     }
 
     fn number(&self, end: &Endpoint) -> u32 {
@@ -170,6 +178,12 @@ impl Ends {
         let mut flows: Vec<PermittedFlow> = rectangles.into_iter().map(flow).collect();
         flows.sort();
         flows
+    }
+
+    /// Whether a packet between two endpoints is never seen on this Mac: between other Macs, or inside a provider.
+    fn needs_no_flow(&self, from: u32, to: u32) -> bool {
+        let [from_provider, to_provider] = [from, to].map(|end| self.provider[end as usize]);
+        from_provider == to_provider || !self.here[from as usize] && !self.here[to as usize]
     }
 
     /// Whether `set` contains the endpoint or its provider.
@@ -339,7 +353,7 @@ impl Others {
         all.filter(is_about)
     }
 
-    /// Whether they permit everything that a rectangle permits between different providers.
+    /// Whether they permit everything that a rectangle permits between different providers, one of them on this Mac.
     fn cover(&self, ends: &Ends, rectangle: &Rectangle) -> bool {
         let is_of_protocol =
             |other: &&Rectangle| other.protocol.is_none() || other.protocol == rectangle.protocol;
@@ -365,11 +379,9 @@ impl Others {
             }
             PortSet::new(ranges).as_ref().is_some_and(covers_ports)
         };
-        let is_within = |from: u32, to: u32| ends.provider[from as usize] == ends.provider[to as usize];
-        rectangle
-            .from
-            .iter()
-            .all(|from| rectangle.to.iter().all(|to| is_within(*from, *to) || is_covered(*from, *to)))
+        rectangle.from.iter().all(|from| {
+            rectangle.to.iter().all(|to| ends.needs_no_flow(*from, *to) || is_covered(*from, *to))
+        })
     }
 }
 

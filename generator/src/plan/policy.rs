@@ -43,6 +43,17 @@ pub struct Policy {
     pipe_links: Vec<usize>,
     /// The addresses that the Mac itself has: gateways, and volumes that it serves.
     here: BTreeSet<Ipv4Addr>,
+    /// The same for each Mac that shares the declaration.
+    served: Vec<BTreeSet<Ipv4Addr>>,
+    /// The tunnel to the other Macs, if there are others.
+    mesh: Option<Tunnel>,
+}
+
+/// The addresses of Macs in the tunnel that joins them.
+#[derive(Debug, Clone)]
+struct Tunnel {
+    own: Ipv4Addr,
+    others: BTreeSet<Ipv4Addr>,
 }
 
 /// One direction of a link that has conditions.
@@ -62,6 +73,8 @@ struct Network {
     region: AddressRegion,
     gateway: Ipv4Addr,
     internet: bool,
+    /// Whether the provider is on this Mac.
+    is_here: bool,
 }
 
 /// One direction of a link.
@@ -95,6 +108,7 @@ impl Policy {
                 region: AddressRegion::of(declaration, name),
                 gateway: provider.gateway.addr(),
                 internet: provider.internet,
+                is_here: declaration.remote_mac(name).is_none(),
             })
             .collect();
         networks.sort_by_key(|network| network.region.network.network());
@@ -115,7 +129,8 @@ impl Policy {
             }
         }
         let mut publishes = BTreeMap::new();
-        for volume in declaration.volumes.values() {
+        let is_here = |volume: &&crate::model::Volume| declaration.remote_mac(&volume.provider).is_none();
+        for volume in declaration.volumes.values().filter(is_here) {
             for (alias, port) in
                 volume.localhost.iter().flat_map(|alias| volume.publish.iter().map(|p| (*alias, *p)))
             {
@@ -133,10 +148,26 @@ impl Policy {
             ways.push(Way { from: EndSet::of(&way.from), to: EndSet::of(&way.to), pipe: *pipe });
             pipe_links.extend(pipe.map(|_| way.link.index));
         }
-        let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);
-        let gateways = networks.iter().map(|network| network.gateway);
-        let here = gateways.chain(served.map(|volume| volume.address)).collect();
-        Self { networks, volumes, links, by_source, publishes, ways, ways_by_source, pipe_links, here }
+        let served = served(declaration);
+        let here = served.get(&declaration.mesh.as_ref().map(|mesh| &mesh.mac)).cloned().unwrap_or_default();
+        let served = served.into_values().collect();
+        let mesh = declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1).map(|mesh| Tunnel {
+            own: mesh.this().address,
+            others: mesh.peers().map(|(_, mac)| mac.address).collect(),
+        });
+        Self {
+            networks,
+            volumes,
+            links,
+            by_source,
+            publishes,
+            ways,
+            ways_by_source,
+            pipe_links,
+            here,
+            served,
+            mesh,
+        }
     }
 
     /// The number of the pipe that a packet goes through at one of pf's hooks.
@@ -235,7 +266,7 @@ impl Policy {
                 };
                 let is_other = from.provider != to.provider;
                 let covering = self.covering(packet, from, to);
-                let masquerade = is_other && covering.iter().any(|link| link.masquerade);
+                let masquerade = is_other && to.is_here && covering.iter().any(|link| link.masquerade);
                 masquerade.then_some(Translation::GatewaySource(to.gateway))
             }
         }
@@ -259,8 +290,13 @@ impl Policy {
                 let provider = provider.map(|network| network.provider.clone());
                 return (PolicyVerdict::Drop, provider.map_or(Because::Forged, Because::ForgedGuest));
             }
-            (Out, Egress, _, Some(_)) => return (refusal(packet), Because::Leak),
             _ => {}
+        }
+        if let Some(decided) = self.of_other_macs(packet, from, to) {
+            return decided;
+        }
+        if let (Out, Egress, Some(_)) = (packet.direction, packet.interface, to) {
+            return (refusal(packet), Because::Leak);
         }
         match (from, to) {
             (None, Some(_)) if LOOPBACK.contains(&packet.source) => (PolicyVerdict::Pass, Because::Loopback),
@@ -282,9 +318,51 @@ impl Policy {
                     (PolicyVerdict::Pass, Because::ThisMac)
                 }
             }
+            (None, Some(to)) if packet.direction == Out && to.is_here && self.is_other_mac(packet.source) => {
+                (PolicyVerdict::Pass, Because::OtherMac)
+            }
             (None, Some(_)) if packet.direction == In => (PolicyVerdict::Drop, Because::Outside),
             (None, Some(_) | None) => (PolicyVerdict::Untouched, Because::NotOurs),
         }
+    }
+
+    /// The rows of the table for providers on other Macs, in order; `None` if none of them decides.
+    fn of_other_macs(
+        &self,
+        packet: &PolicyPacket,
+        from: Option<&Network>,
+        to: Option<&Network>,
+    ) -> Option<(PolicyVerdict, Because)> {
+        use PolicyDirection::{In, Out};
+        let mesh = self.mesh.as_ref()?;
+        let is_own = |network: Option<&Network>| network.is_some_and(|network| network.is_here);
+        let is_remote = |network: Option<&Network>| network.is_some_and(|network| !network.is_here);
+        if is_remote(from) && !is_own(to) {
+            return Some((PolicyVerdict::Drop, Because::Elsewhere));
+        }
+        match (packet.direction, packet.interface) {
+            (In, PolicyInterface::Mesh) if is_own(from) => Some((PolicyVerdict::Drop, Because::ForgedMesh)),
+            (In, PolicyInterface::Mesh) if is_own(to) && self.is_other_mac(packet.source) => {
+                Some((PolicyVerdict::Pass, Because::OtherMac))
+            }
+            (Out, PolicyInterface::Mesh) if is_remote(to) && packet.source == mesh.own => {
+                Some((PolicyVerdict::Pass, Because::ThisMac))
+            }
+            (Out, PolicyInterface::Mesh)
+                if !is_own(from) && to.is_some() || is_own(from) && !is_remote(to) =>
+            {
+                Some((refusal(packet), Because::NotByMesh))
+            }
+            (Out, interface) if interface != PolicyInterface::Mesh && is_remote(to) => {
+                Some((refusal(packet), Because::MeshOnly))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether an address is that of another Mac in the tunnel.
+    fn is_other_mac(&self, address: Ipv4Addr) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| mesh.others.contains(&address))
     }
 
     /// The verdict on a packet from one provider to another.
@@ -293,8 +371,9 @@ impl Policy {
         let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
         // Translation comes first and turns the packet into traffic inside the receiving provider, whatever its TCP
         // flags.
-        let is_masqueraded =
-            packet.direction == PolicyDirection::Out && links.iter().any(|link| link.masquerade);
+        let is_masqueraded = packet.direction == PolicyDirection::Out
+            && to.is_here
+            && links.iter().any(|link| link.masquerade);
         if is_masqueraded || (!links.is_empty() && packet.opens()) {
             return (PolicyVerdict::Pass, Because::Links(indices()));
         }
@@ -331,7 +410,8 @@ impl Policy {
                 return is_answer.then_some(Reassembly { clears_df: true });
             }
             PolicyDirection::Out => {
-                let is_leak = is_egress && (to.is_some() || from.is_some_and(|from| !from.internet));
+                let is_leak =
+                    is_egress && (to.is_some() || from.is_some_and(|from| from.is_here && !from.internet));
                 let is_between = is_wire && from.is_some() && to.is_some();
                 return (is_leak || is_between).then_some(Reassembly { clears_df: true });
             }
@@ -374,6 +454,19 @@ impl Policy {
         let published = self.publishes.get(&(packet.destination, packet.port))?;
         (packet.protocol == TCP).then_some(*published)
     }
+}
+
+/// The addresses that each Mac itself has, by the Mac's name: gateways, and volumes that it serves.
+fn served(declaration: &Declaration) -> BTreeMap<Option<&Name>, BTreeSet<Ipv4Addr>> {
+    let mac_of = |provider: &Name| declaration.mesh.as_ref().map(|mesh| mesh.mac_of(provider));
+    let gateways = declaration.providers.iter().map(|(name, it)| (mac_of(name), it.gateway.addr()));
+    let served = declaration.volumes.values().filter(|it| it.attachment == VolumeAttachment::Host);
+    let served = served.map(|volume| (mac_of(&volume.provider), volume.address));
+    let mut by_mac: BTreeMap<Option<&Name>, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    for (mac, address) in gateways.chain(served) {
+        by_mac.entry(mac).or_default().insert(address);
+    }
+    by_mac
 }
 
 impl EndSet {

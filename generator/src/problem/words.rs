@@ -11,7 +11,7 @@ impl Problem {
 }
 
 impl ProblemKind {
-    /// The code of this kind of problem: `E001` to `E067`, or `W001` and up for warnings. Codes are never reused.
+    /// The code of this kind of problem: `E001` to `E081`, or `W001` and up for warnings. Codes are never reused.
     pub fn code(&self) -> &'static str {
         match self {
             ProblemKind::NotJson { .. } => "E001",
@@ -63,9 +63,22 @@ impl ProblemKind {
             ProblemKind::WaysDiffer { .. } => "E065",
             ProblemKind::NoRegion { .. } => "E066",
             ProblemKind::LatencyTwice => "E067",
+            ProblemKind::UnknownMac { .. } => "E070",
+            ProblemKind::MacWithoutMacs => "E071",
+            ProblemKind::ProviderOnNoMac { .. } => "E072",
+            ProblemKind::ProviderOnTwoMacs { .. } => "E073",
+            ProblemKind::Endpoint { .. } => "E074",
+            ProblemKind::EndpointInside { .. } => "E075",
+            ProblemKind::EndpointTaken { .. } => "E076",
+            ProblemKind::PublicKey { .. } => "E077",
+            ProblemKind::PublicKeyTaken { .. } => "E078",
+            ProblemKind::MeshAddressReserved { .. } => "E079",
+            ProblemKind::MeshAddressInside { .. } => "E080",
+            ProblemKind::MeshAddressTaken { .. } => "E081",
             ProblemKind::PublicSpace { .. } => "W001",
             ProblemKind::MasqueradeFromGuest { .. } => "W002",
             ProblemKind::JitterOnMac => "W003",
+            ProblemKind::MasqueradeFromMac { .. } => "W004",
         }
     }
 
@@ -198,6 +211,40 @@ impl ProblemKind {
             ProblemKind::LatencyTwice => {
                 "the latency is given twice, as `latency` and as `latencyMs`".to_owned()
             }
+            ProblemKind::UnknownMac { found, .. } => format!("there is no Mac {}", Quoted(found)),
+            ProblemKind::MacWithoutMacs => {
+                "`mac` says which of several Macs this is, but there is no `macs`".to_owned()
+            }
+            ProblemKind::ProviderOnNoMac { provider } => {
+                format!("provider `{provider}` is on none of the Macs")
+            }
+            ProblemKind::ProviderOnTwoMacs { provider, first, second } if first == second => {
+                format!("provider `{provider}` is listed twice for Mac `{first}`")
+            }
+            ProblemKind::ProviderOnTwoMacs { provider, first, second } => {
+                format!("provider `{provider}` is on two Macs, `{first}` and `{second}`")
+            }
+            ProblemKind::Endpoint { found } => format!("{} is not a host and a port", Quoted(found)),
+            ProblemKind::EndpointInside { found, provider, network } => format!(
+                "the endpoint {} lies in the network `{network}` of provider `{provider}`, which is reached through tunnels",
+                Quoted(found)
+            ),
+            ProblemKind::EndpointTaken { found, by } => {
+                format!("the endpoint {} is that of Mac `{by}` already", Quoted(found))
+            }
+            ProblemKind::PublicKey { found } => format!("{} is not a WireGuard public key", Quoted(found)),
+            ProblemKind::PublicKeyTaken { by } => format!("the public key is that of Mac `{by}` already"),
+            ProblemKind::MeshAddressReserved { address, reserved, what } => {
+                format!("the tunnel address `{address}` lies in `{reserved}`, which is {what}")
+            }
+            ProblemKind::MeshAddressInside { address, provider, network } => {
+                format!(
+                    "the tunnel address `{address}` lies in the network `{network}` of provider `{provider}`"
+                )
+            }
+            ProblemKind::MeshAddressTaken { address, by } => {
+                format!("the tunnel address `{address}` is that of Mac `{by}` already")
+            }
             ProblemKind::PublicSpace { found } => {
                 format!(
                     "the network `{found}` is public: whoever has it on the internet is out of this Mac's reach"
@@ -205,6 +252,9 @@ impl ProblemKind {
             }
             ProblemKind::MasqueradeFromGuest { guest, address, volume } => format!(
                 "what the guest `{guest}` sends to `{volume}`, which this Mac serves, is not masqueraded: `{volume}` sees `{address}`"
+            ),
+            ProblemKind::MasqueradeFromMac { sender, address, volume } => format!(
+                "what `{sender}` sends to `{volume}`, which another Mac serves, is not masqueraded: `{volume}` sees `{address}`"
             ),
             ProblemKind::JitterOnMac => "jitter is only in the lab: dummynet on a Mac has none".to_owned(),
         }
@@ -272,11 +322,31 @@ impl ProblemKind {
                 format!("name a region of {cloud}, or give the provider another name")
             }
             ProblemKind::UnknownProvider { nearest: Some(known), .. }
+            | ProblemKind::UnknownMac { nearest: Some(known), .. }
             | ProblemKind::UnknownEnd { nearest: Some(known), .. } => {
                 format!("did you mean `{known}`?")
             }
             ProblemKind::UnknownProvider { .. } => "declare it under `providers`".to_owned(),
             ProblemKind::UnknownEnd { .. } => "declare it under `providers` or `volumes`".to_owned(),
+            ProblemKind::UnknownMac { nearest: None, .. } => "declare it under `macs`".to_owned(),
+            ProblemKind::MacWithoutMacs => "declare `macs`, or remove `mac`".to_owned(),
+            ProblemKind::ProviderOnNoMac { .. } => "add it to the `providers` of one of `macs`".to_owned(),
+            ProblemKind::Endpoint { .. } => {
+                "write it like `studio.local:51820`, `192.168.1.20:51820` or `[fd00::20]:51820`".to_owned()
+            }
+            ProblemKind::EndpointInside { .. } => {
+                "use an address of this Mac's LAN, or a name that resolves to one".to_owned()
+            }
+            ProblemKind::EndpointTaken { .. } => "give each Mac an endpoint of its own".to_owned(),
+            ProblemKind::PublicKey { .. } => {
+                "write what `wg pubkey < FILE` prints for the private key of that Mac: 32 bytes in base64".to_owned()
+            }
+            ProblemKind::PublicKeyTaken { .. } => "make a key for each Mac with `wg genkey`".to_owned(),
+            ProblemKind::MeshAddressReserved { .. }
+            | ProblemKind::MeshAddressInside { .. }
+            | ProblemKind::MeshAddressTaken { .. } => {
+                "give each Mac an address that nothing else has, such as one of 100.127.0.0/16".to_owned()
+            }
             ProblemKind::AddressOutside { free, .. }
             | ProblemKind::AddressIsGateway { free, .. }
             | ProblemKind::AddressTaken { free, .. }
@@ -300,7 +370,7 @@ impl ProblemKind {
             ProblemKind::PublishWithoutAlias { .. } => {
                 "give it `localhost`, an address of the localhost range".to_owned()
             }
-            ProblemKind::PublishTwice { .. } => "remove one of the two".to_owned(),
+            ProblemKind::PublishTwice { .. } | ProblemKind::ProviderOnTwoMacs { .. } => "remove one of the two".to_owned(),
             ProblemKind::PublishOnGuest { address: Some(address), ports, .. } => {
                 let ports = ports.split(", ").map(|port| format!("`{address}:{port}`")).collect::<Vec<_>>();
                 format!("use {}, which this Mac reaches as it is, and remove `publish`", ports.join(" and "))
@@ -330,6 +400,9 @@ impl ProblemKind {
             }
             ProblemKind::MasqueradeFromGuest { volume, .. } => format!(
                 "macOS translates only what leaves by an interface: expect the guest's own address, or let `{volume}` be a guest"
+            ),
+            ProblemKind::MasqueradeFromMac { volume, .. } => format!(
+                "macOS translates only what leaves by an interface: expect the sender's own address, or let `{volume}` be a guest"
             ),
             ProblemKind::JitterOnMac => {
                 "nothing to do where the lab is meant; on the Mac every packet is as late as another".to_owned()

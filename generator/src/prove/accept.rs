@@ -11,6 +11,7 @@ use crate::pf::syntax::{
     PoolHost, PoolKind, PortMatch, Position, Rule, RuleLists, Scrub, SettingValue, StateKind, StateOptions,
     StatePolicy, Table, TableSource,
 };
+use crate::plan::policy::PolicyInterface;
 
 /// The state timeouts that a rule may set, in seconds.
 const TIMEOUTS: [(&str, u32); 2] = [("tcp.finwait", 5), ("tcp.closed", 1)];
@@ -85,7 +86,7 @@ fn of_names(rule: &Rule, tables: &[&str], world: &World) -> Result<(), Reason> {
     if let Some(interface) = &rule.interface {
         let is_put_in = world.is_put_in(&interface.name);
         check(
-            !interface.not || !is_put_in,
+            !interface.not || !is_put_in || world.kind(&interface.name) == PolicyInterface::Mesh,
             "a rule for every interface but one, which is loaded for each of several",
         )?;
         // A fixed name can be a bridge on one Mac and lead outside on another.

@@ -37,7 +37,7 @@ pub struct Functions {
     pub reassembly: Map,
     /// The number of the pipe that a packet goes through; 0 means none.
     pub pipe: Map,
-    /// The packets between addresses of one provider.
+    /// The packets between addresses of one provider of this Mac.
     pub within: Set,
     /// The packets to a provider's network, without what `allowOverlap` gives away.
     pub inward: Set,
@@ -62,7 +62,7 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     let malformed = table.space.and(malformed, put_together);
     let outcome = table.outcomes.without(table.space, outcome, malformed);
     let pipe = table.pipes();
-    let within = table.ends.within(table.space);
+    let within = table.inside();
     let inward = table.ends.to_any;
     let settled = table.settled();
     Functions { outcome, examples: table.examples, reassembly, pipe, within, inward, settled }
@@ -74,6 +74,7 @@ struct Hooks {
     lo0: Set,
     egress: Set,
     foreign: Set,
+    mesh: Set,
     /// By the bridge's index in the plan.
     bridges: Vec<Set>,
 }
@@ -86,6 +87,7 @@ impl Hooks {
             lo0: Set::NONE,
             egress: Set::NONE,
             foreign: Set::NONE,
+            mesh: Set::NONE,
             bridges: vec![Set::NONE; bridges],
         };
         for (name, kind) in world.interfaces() {
@@ -94,6 +96,7 @@ impl Hooks {
                 PolicyInterface::Loopback => hooks.lo0 = on,
                 PolicyInterface::Egress => hooks.egress = space.or(hooks.egress, on),
                 PolicyInterface::Foreign => hooks.foreign = space.or(hooks.foreign, on),
+                PolicyInterface::Mesh => hooks.mesh = on,
                 PolicyInterface::Bridge(index) => hooks.bridges[index] = on,
                 PolicyInterface::New => {}
             }
@@ -156,6 +159,12 @@ impl Table<'_> {
         let resets = tcp_with(self.space, &[(RST, RST)]);
         let outside = self.all([to, inward, wire]);
         self.put(outside, PolicyVerdict::Drop, None);
+        if let Some((_, others)) = self.parts.mesh {
+            let own_to = self.on_mac(true, Side::Destination);
+            let others = addresses(self.space, Side::Source, others);
+            let onward = self.all([others, own_to, out]);
+            self.put(onward, PolicyVerdict::Pass, None);
+        }
         let this_mac = self.space.and(to, lo0);
         self.put(this_mac, PolicyVerdict::Pass, None);
         let refusal = self.all([to, lo0, inward, resets]);
@@ -171,8 +180,52 @@ impl Table<'_> {
         }
         let leaks = self.all([to, out, egress]);
         self.refuse(leaks);
+        self.other_macs(inward);
         self.forged(inward, wire);
         self.published();
+    }
+
+    /// The rows for providers on other Macs.
+    fn other_macs(&mut self, inward: Set) {
+        let Some((own_address, others)) = self.parts.mesh else { return };
+        let [own_from, own_to, remote_from, remote_to] = [
+            (true, Side::Source),
+            (true, Side::Destination),
+            (false, Side::Source),
+            (false, Side::Destination),
+        ]
+        .map(|(is_here, side)| self.on_mac(is_here, side));
+        let (out, mesh) = (self.hooks.out, self.hooks.mesh);
+        let astray = self.space.minus(out, mesh);
+        let astray = self.space.and(astray, remote_to);
+        self.refuse(astray);
+        let leaving = self.space.and(out, mesh);
+        let stray = self.space.minus(self.ends.to_any, own_from);
+        let stray = self.space.and(stray, leaving);
+        self.refuse(stray);
+        let beside = self.space.minus(own_from, remote_to);
+        let beside = self.space.and(beside, leaving);
+        self.refuse(beside);
+        let this_mac = addresses(self.space, Side::Source, [&own_address]);
+        let this_mac = self.all([this_mac, remote_to, leaving]);
+        self.put(this_mac, PolicyVerdict::Pass, None);
+        let arriving = self.space.and(inward, mesh);
+        let other_macs = addresses(self.space, Side::Source, others);
+        let other_macs = self.all([other_macs, own_to, arriving]);
+        self.put(other_macs, PolicyVerdict::Pass, None);
+        let forged = self.space.and(own_from, arriving);
+        self.put(forged, PolicyVerdict::Drop, None);
+        let elsewhere = self.space.minus(remote_from, own_to);
+        self.put(elsewhere, PolicyVerdict::Drop, None);
+    }
+
+    /// The packets from or to providers that are on this Mac, or on others.
+    fn on_mac(&mut self, is_here: bool, side: Side) -> Set {
+        let sets = if side == Side::Source { &self.ends.from } else { &self.ends.to };
+        let networks = self.parts.networks.iter().zip(sets);
+        let meant: Vec<Set> =
+            networks.filter(|(network, _)| network.is_here == is_here).map(|(_, set)| *set).collect();
+        self.space.union(&meant)
     }
 
     /// Refuses packets on their way out of an interface whose checksums the hardware may complete. TCP is answered by
@@ -186,7 +239,7 @@ impl Table<'_> {
 
     fn forged(&mut self, inward: Set, wire: Set) {
         let (from_any, to_any) = (self.ends.from_any, self.ends.to_any);
-        for (index, network) in self.parts.networks.iter().enumerate() {
+        for (index, network) in self.parts.networks.iter().enumerate().filter(|(_, it)| it.is_here) {
             let own = self.ends.from[index];
             let on = self.hooks.bridges[network.bridge];
             let forged = self.space.and(inward, on);
@@ -248,6 +301,13 @@ impl Table<'_> {
             let destinations = self.ends.ends(self.space, Side::Destination, &to);
             self.put_within(sources, [opens, service, destinations], PolicyVerdict::Pass, None);
             if link.masquerade {
+                // The Mac of the receiver masquerades.
+                let mut to = to.clone();
+                let networks = &self.parts.networks;
+                to.networks.retain(|network| networks[*network].is_here);
+                to.volumes.retain(|address| {
+                    networks.iter().any(|network| network.is_here && network.region.contains(*address))
+                });
                 rows.push((sources, service, to));
             }
         }
@@ -260,8 +320,17 @@ impl Table<'_> {
         }
     }
 
+    /// The packets between addresses of one provider of this Mac.
+    fn inside(&mut self) -> Set {
+        let pairs = self.parts.networks.iter().zip(self.ends.from.iter().zip(&self.ends.to));
+        let own: Vec<(Set, Set)> =
+            pairs.filter(|(network, _)| network.is_here).map(|(_, (from, to))| (*from, *to)).collect();
+        let pairs: Vec<Set> = own.into_iter().map(|(from, to)| self.space.and(from, to)).collect();
+        self.space.union(&pairs)
+    }
+
     fn within(&mut self, lo0: Set, wire: Set) {
-        for index in 0..self.parts.networks.len() {
+        for (index, _) in self.parts.networks.iter().enumerate().filter(|(_, it)| it.is_here) {
             let (from, to) = (self.ends.from[index], self.ends.to[index]);
             for (hooks, verdict) in [(lo0, PolicyVerdict::Carry), (wire, PolicyVerdict::Pass)] {
                 let from = self.space.and(hooks, from);
@@ -305,7 +374,7 @@ impl Table<'_> {
         // UDP and ICMP replies from outside, to the address of an egress interface.
         let protocols =
             self.space.numbers(Field::Protocol, &[(ICMP.into(), ICMP.into()), (UDP.into(), UDP.into())]);
-        if self.parts.networks.iter().any(|network| network.internet) {
+        if self.parts.networks.iter().any(|network| network.is_here && network.internet) {
             for (name, _) in world.interfaces() {
                 let Some(address) = world.address_of(name) else { continue };
                 let on = self.space.interface(name);
@@ -322,7 +391,7 @@ impl Table<'_> {
         let between = self.all([out, wire, from, to]);
         how = self.space.choose(between, without_df, how);
         let offline =
-            self.parts.networks.iter().zip(&self.ends.from).filter(|(network, _)| !network.internet);
+            self.parts.networks.iter().zip(&self.ends.from).filter(|(it, _)| it.is_here && !it.internet);
         let offline: Vec<Set> = offline.map(|(_, set)| *set).collect();
         let offline = self.space.union(&offline);
         let leaks = self.space.or(to, offline);

@@ -5,6 +5,8 @@
 //! from the lines without macros and from its own lines, in order, whatever other interfaces there are. So one world
 //! represents all: two egress interfaces, another program's interface, every bridge, and an unknown interface that
 //! appeared later. Where one of them is absent, so are its lines, and no packet crosses it.
+//! The tunnel to other Macs is one interface. A rule for every interface but the tunnel is loaded without it too, with a
+//! name that no interface has, so on every other interface it does the same.
 //!
 //! Addresses of the machine that a rule could use (`self`, `lo0`, `antispoof`) are replaced by addresses that no host
 //! can have, so that a rule that uses them is exposed. An egress interface gets an address outside all networks, which
@@ -56,6 +58,7 @@ impl World {
         let one = |kind, first| names.units(kind, first).next().unwrap_or_default();
         let egress = [one(KINDS[0], 0), one(KINDS[1], 0)];
         let foreign = one(KINDS[2], 100);
+        let mesh = names.units(KINDS[1], 0).nth(1).filter(|_| plan.mesh.is_some());
         let free = |address: &Ipv4Addr| !plan.bridges.iter().any(|bridge| bridge.network.contains(address));
         let mut free = CANDIDATES.into_iter().map(Ipv4Addr::from).filter(free);
         let addresses: BTreeMap<String, Ipv4Addr> =
@@ -63,8 +66,11 @@ impl World {
         let mut kinds = BTreeMap::from([(LOOPBACK.to_owned(), PolicyInterface::Loopback)]);
         kinds.extend(egress.iter().map(|name| (name.clone(), PolicyInterface::Egress)));
         kinds.insert(foreign.clone(), PolicyInterface::Foreign);
+        kinds.extend(mesh.iter().map(|name| (name.clone(), PolicyInterface::Mesh)));
         let mut bridges = BTreeMap::new();
-        let units = names.units(KINDS[2], 2000).zip(plan.bridges.iter().enumerate());
+        let units = names
+            .units(KINDS[2], 2000)
+            .zip(plan.bridges.iter().enumerate().filter(|(_, bridge)| bridge.is_here()));
         for (name, (index, bridge)) in units {
             kinds.insert(name.clone(), PolicyInterface::Bridge(index));
             bridges.insert(loading::bridge_macro(bridge.provider.as_str()), name);
@@ -76,7 +82,7 @@ impl World {
         }
         let [first, second] = egress;
         let outside = vec![first.clone(), second.clone(), foreign];
-        let interfaces = Interfaces { egress: vec![first, second], outside, bridges, extfilter: false };
+        let interfaces = Interfaces { egress: vec![first, second], outside, bridges, mesh, extfilter: false };
         let loaded = loading::load(anchor, &interfaces);
         Self { loaded, kinds, addresses, environment_interfaces: environment.interfaces }
     }

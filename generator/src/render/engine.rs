@@ -19,6 +19,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("pf/anchor.conf", include_str!("../../../templates/pf/anchor.conf.j2")),
     ("launchd/daemon.plist", include_str!("../../../templates/launchd/daemon.plist.j2")),
     ("newsyslog/nix-volumes.conf", include_str!("../../../templates/newsyslog/nix-volumes.conf.j2")),
+    ("wireguard/nixvol.conf", include_str!("../../../templates/wireguard/nixvol.conf.j2")),
     ("hosts/hosts", include_str!("../../../templates/hosts/hosts.j2")),
     ("guest/05-nixvol.network", include_str!("../../../templates/guest/05-nixvol.network.j2")),
     ("guest/99-nixvol.yaml", include_str!("../../../templates/guest/99-nixvol.yaml.j2")),
@@ -87,6 +88,8 @@ enum Language {
     Pf,
     /// A field of the manager's table, which is a single-quoted string of sh with tab-separated lines.
     Field,
+    /// A value of WireGuard's configuration: a name, an address with its port or prefix, or a key in base64.
+    Wireguard,
     /// A word of a file without quoting: no whitespace, no characters that are special in such files, no control
     /// characters.
     Word,
@@ -99,15 +102,17 @@ impl Language {
             Some("plist" | "svg" | "html") => Self::Xml,
             Some("table") => Self::Field,
             _ if template.starts_with("pf/") => Self::Pf,
+            _ if template.starts_with("wireguard/") => Self::Wireguard,
             _ => Self::Word,
         }
     }
 
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Sh, "sh"),
         (Self::Xml, "xml"),
         (Self::Pf, "pf"),
         (Self::Field, "field"),
+        (Self::Wireguard, "wireguard"),
         (Self::Word, "word"),
     ];
 
@@ -141,6 +146,10 @@ impl Language {
                 let table = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
                 let word = table.unwrap_or(text);
                 (!word.is_empty() && word.chars().all(pf_word)).then(|| text.into())
+            }
+            Self::Wireguard => {
+                let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/+=[]-".contains(c);
+                (!text.is_empty() && text.chars().all(is_plain)).then(|| text.into())
             }
             Self::Field => (!text.is_empty()).then(|| text.replace('\'', r"'\''").into()),
             Self::Word => (!text.is_empty() && text.chars().all(bare_word)).then(|| text.into()),
@@ -205,6 +214,8 @@ mod tests {
         );
         assert_eq!(Language::Pf.write(hostile), None);
         assert_eq!(Language::Word.write(hostile), None);
+        assert_eq!(Language::Wireguard.write(hostile), None);
+        assert_eq!(Language::Wireguard.write("a = b"), None);
         assert_eq!(Language::Field.write(hostile).as_deref(), Some(r#"a'\''b"c $(id) `id` <x> & # ; \"#));
         assert_eq!(Language::Field.write("two\tfields"), None);
         for (language, _) in Language::ALL {

@@ -50,5 +50,8 @@ pub const PICTURE: &str = "topology.txt";
 /// The path of the SVG picture inside a bundle.
 pub const DRAWING: &str = "topology.svg";
 
+/// The path of the tunnel's configuration inside a bundle; only with several Macs.
+pub const TUNNEL: &str = "wireguard/nixvol.conf";
+
 /// The files that every bundle has, whatever the declaration.
 pub(super) const FILES: [&str; 8] = [ANCHOR, NETWORK, MANAGER, DAEMON, ROTATION, HOSTS, PICTURE, DRAWING];

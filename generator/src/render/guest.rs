@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{RenderError, engine};
-use crate::model::{self, VolumeAttachment};
+use crate::model;
 use crate::plan::Plan;
 
 #[derive(Serialize)]
@@ -26,14 +26,14 @@ pub const FILES: [&str; 5] =
 /// The files of every volume, by path. Those of a volume that the Mac serves contain a note about that.
 pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, RenderError> {
     let mut files = Vec::new();
-    for volume in &plan.volumes {
+    for volume in plan.own_volumes() {
         let model::Guest { mac, interface, dns } = &volume.guest;
         let guest = Guest {
             name: volume.name.to_string(),
             provider: volume.provider.to_string(),
             address: volume.address.to_string(),
             gateway: volume.gateway.to_string(),
-            served_by_mac: volume.attachment == VolumeAttachment::Host,
+            served_by_mac: volume.is_served(),
             mac: mac.as_ref().map(|mac| mac.as_str().to_owned()),
             interface: interface.as_ref().map(|name| name.as_str().to_owned()),
             dns: dns.iter().map(ToString::to_string).collect(),

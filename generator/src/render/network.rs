@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::input::{self, Protocol, ProviderAttachment, VERSION, VolumeAttachment};
 use crate::model::{
-    self, AbsolutePath, Declaration, Endpoint, InterfaceName, Latency, MacAddress, Party, PortRange, PortSet,
+    self, AbsolutePath, Declaration, Endpoint, InterfaceName, Latency, MacAddress, Name, Party, PortRange,
+    PortSet,
 };
 use crate::plan::{PermittedFlow, Plan};
 
@@ -31,6 +32,10 @@ struct Network<'a> {
     localhost: Localhost<'a>,
     links: Vec<Link<'a>>,
     expect: Vec<Expectation<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mac: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    macs: Option<BTreeMap<&'a str, Mac<'a>>>,
     resolved: Resolved<'a>,
 }
 
@@ -101,6 +106,16 @@ struct Expectation<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Mac<'a> {
+    providers: Vec<&'a str>,
+    endpoint: String,
+    public_key: &'a str,
+    address: Ipv4Addr,
+    listen_port: u16,
+}
+
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Port {
     One(u16),
@@ -148,6 +163,11 @@ pub fn json(declaration: &Declaration, plan: &Plan) -> String {
         },
         links: declaration.links.iter().map(link).collect(),
         expect: declaration.expectations.iter().map(expectation).collect(),
+        mac: declaration.mesh.as_ref().map(|mesh| mesh.mac.as_str()),
+        macs: declaration
+            .mesh
+            .as_ref()
+            .map(|mesh| mesh.macs.iter().map(|(name, it)| (name.as_str(), mac(it))).collect()),
         resolved: resolved(plan),
     };
     let mut text = serde_json::to_string_pretty(&network).expect("strings, numbers and lists are JSON");
@@ -184,6 +204,17 @@ fn guest(guest: &model::Guest) -> Guest<'_> {
         mac: mac.as_ref().map(MacAddress::as_str),
         interface: interface.as_ref().map(InterfaceName::as_str),
         dns,
+    }
+}
+
+fn mac(mac: &model::MeshMac) -> Mac<'_> {
+    let model::MeshMac { providers, endpoint, public_key, address, listen_port } = mac;
+    Mac {
+        providers: providers.iter().map(Name::as_str).collect(),
+        endpoint: endpoint.to_string(),
+        public_key: public_key.as_str(),
+        address: *address,
+        listen_port: *listen_port,
     }
 }
 
@@ -228,7 +259,7 @@ fn resolved(plan: &Plan) -> Resolved<'_> {
             .filter_map(|volume| Some((volume.name.as_str(), volume.port.as_ref()?.as_str())))
             .collect(),
         names: plan.volumes.iter().map(|volume| (volume.name.as_str(), volume.host_names())).collect(),
-        routes: plan.bridges.iter().map(|bridge| (bridge.logical.as_str(), bridge.network)).collect(),
+        routes: plan.own_bridges().map(|bridge| (bridge.logical.as_str(), bridge.network)).collect(),
         flows: plan.flows.iter().map(flow).collect(),
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{RenderError, engine};
 use crate::loading::bridge_macro;
-use crate::model::{Endpoint, Name, PortRange, PortSet, Protocol, VolumeAttachment};
+use crate::model::{Endpoint, Name, PortRange, PortSet, Protocol};
 use crate::plan::{self, AddressRegion, Bridge, PermittedFlow, Plan, PlannedVolume};
 
 /// The table of all providers' networks.
@@ -22,6 +22,8 @@ const LOCAL: &str = "local";
 const INTERNET: &str = "internet";
 /// The table of addresses that the Mac itself has.
 const HERE: &str = "here";
+/// The table of the other Macs' addresses in the tunnel.
+const MACS: &str = "macs";
 /// The maximum length of a table's name in pf (`PF_TABLE_NAME_SIZE` without the final NUL).
 const LONGEST_TABLE: usize = 31;
 /// The maximum length of a label in pf (`PF_RULE_LABEL_SIZE` without the final NUL).
@@ -57,11 +59,25 @@ struct Anchor {
     offline: Option<String>,
     /// The table of addresses that the Mac itself has.
     here: String,
+    /// The rules for providers on other Macs, if there are any.
+    mesh: Option<Mesh>,
     /// Whether there are several providers.
     several: bool,
     /// Whether refusals between providers need a rule that passes their ICMP errors; not if links already permit all
     /// ICMP.
     tells_by_icmp: bool,
+}
+
+#[derive(Serialize)]
+struct Mesh {
+    /// The networks of this Mac's providers.
+    own: String,
+    /// The networks of the others' providers.
+    remote: String,
+    /// The address of this Mac in the tunnel.
+    address: String,
+    /// The addresses of the other Macs.
+    macs: String,
 }
 
 #[derive(Serialize)]
@@ -197,13 +213,8 @@ pub fn anchor(plan: &Plan) -> Result<String, RenderError> {
         bridge: bridge_macro(bridge.provider.as_str()),
         logical: bridge.logical.to_string(),
     };
-    let providers = plan.bridges.iter().map(provider).collect();
-    let offline: Vec<Endpoint> = plan
-        .bridges
-        .iter()
-        .filter(|bridge| !bridge.internet)
-        .map(|bridge| Endpoint::Provider(bridge.provider.clone()))
-        .collect();
+    let providers = plan.own_bridges().map(provider).collect();
+    let offline = ends(plan, |bridge| bridge.is_here() && !bridge.internet);
     let unsteered = unsteered(plan).iter().map(|end| sets.reference(std::slice::from_ref(end))).collect();
     let anchor = Anchor {
         path: plan.anchor.to_string(),
@@ -217,9 +228,10 @@ pub fn anchor(plan: &Plan) -> Result<String, RenderError> {
         flows,
         all: (!plan.bridges.is_empty()).then_some(ALL),
         local: LOCAL,
-        internet: plan.bridges.iter().any(|bridge| bridge.internet).then_some(INTERNET),
+        internet: plan.own_bridges().any(|bridge| bridge.internet).then_some(INTERNET),
         offline: (!offline.is_empty()).then(|| sets.reference(&offline)),
         here: format!("<{HERE}>"),
+        mesh: plan.mesh.as_ref().map(|it| mesh(&mut sets, plan, it)),
         several: plan.bridges.len() > 1,
         tells_by_icmp: plan.bridges.len() > 1 && !passes_all_icmp(plan),
         tables: sets.tables(plan),
@@ -227,7 +239,29 @@ pub fn anchor(plan: &Plan) -> Result<String, RenderError> {
     engine::render("pf/anchor.conf", anchor)
 }
 
-/// Whether links permit all ICMP from every provider to every other.
+/// The providers that satisfy a predicate, as endpoints.
+fn ends(plan: &Plan, is_meant: impl Fn(&Bridge) -> bool) -> Vec<Endpoint> {
+    let meant = plan.bridges.iter().filter(|bridge| is_meant(bridge));
+    meant.map(|bridge| Endpoint::Provider(bridge.provider.clone())).collect()
+}
+
+fn mesh(sets: &mut Sets, plan: &Plan, mesh: &plan::Tunnel) -> Mesh {
+    let macs: Vec<Entry> = mesh.peers.iter().map(|peer| Entry::of(peer.address.into())).collect();
+    let macs = if let [single] = macs.as_slice() {
+        single.prefix.clone()
+    } else {
+        sets.used.insert(MACS.to_owned(), macs);
+        format!("<{MACS}>")
+    };
+    Mesh {
+        own: sets.reference(&ends(plan, Bridge::is_here)),
+        remote: sets.reference(&ends(plan, |bridge| !bridge.is_here())),
+        address: mesh.address.to_string(),
+        macs,
+    }
+}
+
+/// Whether links permit all ICMP from every provider to every other, as far as packets between them are seen here.
 fn passes_all_icmp(plan: &Plan) -> bool {
     let carries =
         |flow: &&PermittedFlow| flow.ports.is_none() && matches!(flow.protocol, None | Some(Protocol::Icmp));
@@ -244,8 +278,12 @@ fn passes_all_icmp(plan: &Plan) -> bool {
         // A shortcut: in a mesh, a single flow reaches all providers, and is found for each of them.
         let is_enough = |count: usize| count >= plan.bridges.len();
         let others = || flows.iter().flat_map(|flow| &flow.to).filter(is_provider).chain([&from]);
-        flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end)))
-            || is_enough(others().collect::<BTreeSet<_>>().len())
+        flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end))) || {
+            let reached: BTreeSet<&Endpoint> = others().collect();
+            let is_reached = |to: &Bridge| reached.contains(&Endpoint::Provider(to.provider.clone()));
+            // What goes from one of the other Macs to another is never seen here.
+            plan.bridges.iter().filter(|to| bridge.is_here() || to.is_here()).all(is_reached)
+        }
     })
 }
 
@@ -276,8 +314,8 @@ fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
         [end].into_iter().chain(of_provider.into_iter().flatten().copied()).cloned().collect()
     };
     let is_here = |end: &Endpoint| match end {
-        Endpoint::Provider(_) => true,
-        Endpoint::Volume(name) => plan.volume(name).is_some_and(|it| it.attachment == VolumeAttachment::Host),
+        Endpoint::Provider(name) => plan.own_bridges().any(|bridge| bridge.provider == *name),
+        Endpoint::Volume(name) => plan.volume(name).is_some_and(PlannedVolume::is_served),
     };
     let mut by_sender: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
     for (number, steering) in in_order.iter().enumerate() {
@@ -429,7 +467,7 @@ impl Sets {
         };
         let all = networks(|_| true);
         let local = all.iter().cloned().chain([Entry::of(LOOPBACK)]).collect();
-        let internet = networks(|bridge| bridge.internet);
+        let internet = networks(|bridge| bridge.is_here() && bridge.internet);
         let table = |(name, entries): (String, Vec<Entry>)| Table {
             name,
             rows: entries.chunks(ENTRIES_A_LINE).map(<[Entry]>::to_vec).collect(),
@@ -448,10 +486,10 @@ impl Sets {
 /// other provider's lines.
 fn here(plan: &Plan) -> Table {
     let mut by_provider: BTreeMap<&Name, Vec<Entry>> = BTreeMap::new();
-    for bridge in &plan.bridges {
+    for bridge in plan.own_bridges() {
         by_provider.entry(&bridge.provider).or_default().push(Entry::of(bridge.gateway.addr().into()));
     }
-    for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+    for volume in plan.volumes.iter().filter(|volume| volume.is_served()) {
         by_provider.entry(&volume.provider).or_default().push(Entry::of(volume.address.into()));
     }
     let rows = by_provider

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::model::{Endpoint, Name, PortSet, Protocol, VolumeAttachment};
+use crate::model::{Endpoint, Name, PortSet, Protocol};
 use crate::plan::policy::{ECHO, ICMP, PolicyDirection, PolicyInterface, PolicyPacket, SYN, TCP, UDP};
 use crate::plan::{PermittedFlow, Plan, PlannedVolume};
 
@@ -51,7 +51,7 @@ pub fn probes(plan: &Plan) -> Vec<ManagerProbe> {
 /// on a mount.
 fn speakers(plan: &Plan) -> Vec<&PlannedVolume> {
     let mut speakers: BTreeMap<&Name, &PlannedVolume> = BTreeMap::new();
-    for volume in plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host) {
+    for volume in plan.volumes.iter().filter(|volume| volume.is_served()) {
         let known = speakers.entry(&volume.provider).or_insert(volume);
         if known.mount_point.is_some() && volume.mount_point.is_none() {
             *known = volume;
@@ -113,9 +113,7 @@ fn of_flow(plan: &Plan, speakers: &[&PlannedVolume], flow: &PermittedFlow) -> Ve
     let members = |ends: &[Endpoint]| -> Vec<&PlannedVolume> {
         let of = |end: &Endpoint| match end {
             Endpoint::Provider(name) => speaker_of(speakers, name).map(|speaker| speakers[speaker]),
-            Endpoint::Volume(name) => {
-                plan.volume(name).filter(|volume| volume.attachment == VolumeAttachment::Host)
-            }
+            Endpoint::Volume(name) => plan.volume(name).filter(|volume| volume.is_served()),
         };
         ends.iter().filter_map(of).collect()
     };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use crate::explain::{Examples, examples};
-use crate::model::{Endpoint, Name, VolumeAttachment};
+use crate::model::{Endpoint, Name};
 use crate::packets::{Along, Field, Map, Side};
 use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
@@ -254,7 +254,7 @@ impl<'a> Classes<'a> {
     fn volume(&mut self, plan: &'a Plan, volume: &'a crate::plan::PlannedVolume) -> usize {
         let provider = self.provider.get(&volume.provider).copied().unwrap_or(plan.bridges.len());
         let named = self.named.contains(&volume.name).then_some(&volume.name);
-        self.inside(provider, named, volume.attachment == VolumeAttachment::Host, volume.address)
+        self.inside(provider, named, volume.is_served(), volume.address)
     }
 }
 

@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
             ["no", "nat", ..] => said("excepts traffic inside a provider from the translations below"),
             ["nat", "on", ..] => {
                 self.found.nat = Some(number);
-                let online = plan.bridges.iter().filter(|bridge| bridge.internet);
+                let online = plan.own_bridges().filter(|bridge| bridge.internet);
                 Purpose {
                     words: "translates what leaves for the outside to the address of the interface"
                         .to_owned(),
@@ -239,6 +239,15 @@ impl<'a> Reader<'a> {
             "forged" if rest == "here" => {
                 ("drops what has an address of this Mac and arrives over a wire", BTreeSet::new(), "")
             }
+            "forged" if rest == "elsewhere" && plan.mesh.is_some() => (
+                "drops what volumes on other Macs send to anything but volumes on this Mac",
+                BTreeSet::new(),
+                "",
+            ),
+            "forged" if rest == "mesh" && plan.mesh.is_some() => {
+                ("drops what arrives from another Mac and says that it is from this one", BTreeSet::new(), "")
+            }
+            "macs" => ("lets the other Macs themselves open to every volume", BTreeSet::new(), ""),
             "forged" => {
                 ("drops what a guest sends with a source that is not its provider's", one(), "network")
             }
@@ -253,10 +262,14 @@ impl<'a> Reader<'a> {
                 ("passes the RSTs and ICMP errors that tell a sender of a refusal", BTreeSet::new(), "")
             }
             "between" => ("refuses what no link covers", BTreeSet::new(), ""),
-            "internet" => {
-                ("lets providers open connections to the outside", all(|it| it.internet), "internet")
+            "internet" => (
+                "lets providers open connections to the outside",
+                all(|it| it.is_here() && it.internet),
+                "internet",
+            ),
+            "no-internet" => {
+                ("refuses connections to the outside", all(|it| it.is_here() && !it.internet), "internet")
             }
-            "no-internet" => ("refuses connections to the outside", all(|it| !it.internet), "internet"),
             "this-mac" => ("lets this Mac open to every volume", BTreeSet::new(), ""),
             "outside" => ("drops what anybody outside opens to a volume", BTreeSet::new(), ""),
             _ => ("", BTreeSet::new(), ""),

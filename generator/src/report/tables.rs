@@ -299,7 +299,11 @@ pub fn rows(plan: &Plan, identities: &Identities) -> Vec<VolumeRow> {
             alias: volume.alias.map_or_else(|| "none".to_owned(), |alias| alias.to_string()),
             published: its.map(|it| it.port.to_string()).collect::<Vec<_>>().join(", "),
             names: volume.host_names().join(", "),
-            served: if volume.attachment == VolumeAttachment::Host { "this Mac" } else { "a VM" },
+            served: match (volume.is_here(), volume.attachment) {
+                (false, _) => "another Mac",
+                (true, VolumeAttachment::Host) => "this Mac",
+                (true, VolumeAttachment::Guest) => "a VM",
+            },
             mount: volume.mount_point.as_ref().map_or("", AbsolutePath::as_str).to_owned(),
         }
     };

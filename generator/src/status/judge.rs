@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Seen, StatusFinding, rules};
 use crate::darwin::{self, RouteEntry};
-use crate::model::{ProviderAttachment, VolumeAttachment};
+use crate::model::ProviderAttachment;
 use crate::others::others;
 use crate::pf::{self, Environment};
 use crate::place::Harmless;
@@ -27,6 +27,9 @@ impl StateComparison<'_> {
     pub fn provider(&mut self, bridge: &Bridge) -> &'static str {
         let before = self.findings.len();
         let about = format!("provider {}", bridge.provider);
+        if !bridge.is_here() {
+            return self.remote(&about, bridge);
+        }
         let (gateway, length) = (bridge.gateway.addr(), bridge.gateway.prefix_len());
         let name = match (bridge.attachment, self.seen.bridge(bridge)) {
             (ProviderAttachment::Vmnet, None) => return "waiting for vmnet",
@@ -62,8 +65,25 @@ impl StateComparison<'_> {
         if self.findings.len() > before { "not as declared" } else { "up" }
     }
 
+    /// Checks the route to a provider on another Mac. Returns its state. A tunnel that is absent holds nothing up.
+    fn remote(&mut self, about: &str, bridge: &Bridge) -> &'static str {
+        let Some(tunnel) = self.seen.tunnel(self.plan) else { return "waiting for the mesh" };
+        let is_there =
+            |route: &&RouteEntry| route.destination == bridge.network && !route.flags.contains('I');
+        let through = self.seen.routes.iter().rfind(is_there).map(|route| route.interface.as_str());
+        if through == Some(tunnel) {
+            return "on another Mac";
+        }
+        let now = through.map_or(String::new(), |through| format!(": it goes to {through}"));
+        self.tell(about, format!("{} is not routed to the tunnel {tunnel}{now}", bridge.network));
+        "not as declared"
+    }
+
     /// Checks a volume's port and addresses. Returns its state.
     pub fn volume(&mut self, volume: &PlannedVolume) -> &'static str {
+        if !volume.is_here() {
+            return "on another Mac";
+        }
         if !self.seen.is_mounted(volume) {
             return "not mounted";
         }
@@ -72,7 +92,7 @@ impl StateComparison<'_> {
         if let Some(port) = &volume.port {
             self.port(&about, volume, port.as_str());
         }
-        let is_host = volume.attachment == VolumeAttachment::Host;
+        let is_host = volume.is_served();
         for address in is_host.then_some(volume.address).into_iter().chain(volume.alias) {
             if self.seen.has("lo0", address).is_none() {
                 self.tell(&about, format!("lo0 has no {address}"));
@@ -246,7 +266,7 @@ impl StateComparison<'_> {
                 }),
             }
         }
-        let bridges: Vec<&str> = self.plan.bridges.iter().filter_map(|it| self.seen.bridge(it)).collect();
+        let bridges: Vec<&str> = self.plan.own_bridges().filter_map(|it| self.seen.bridge(it)).collect();
         let rules = loaded.iter().map(|(path, rules)| (*path, rules)).collect();
         for other in others(self.plan, &rules, &bridges) {
             if other.decides { self.tell("others", other.what) } else { self.notes.push(other.what) }
@@ -257,7 +277,7 @@ impl StateComparison<'_> {
     fn unwanted(&mut self) {
         let mut wanted: BTreeSet<String> = BTreeSet::new();
         wanted.insert(self.plan.localhost.gateway.addr().to_string());
-        for bridge in &self.plan.bridges {
+        for bridge in self.plan.own_bridges() {
             wanted.extend([bridge.gateway.addr().to_string(), bridge.network.to_string()]);
             wanted.extend(self.seen.kernel(bridge.logical.as_str()).map(str::to_owned));
         }
@@ -266,8 +286,8 @@ impl StateComparison<'_> {
         let slow =
             self.seen.text("faults").lines().filter_map(|line| line.split('\t').nth(6)?.parse::<u16>().ok());
         wanted.extend(slow.flat_map(|pipe| [pipe, pipe.saturating_sub(1)]).map(|pipe| pipe.to_string()));
-        for volume in self.plan.volumes.iter().filter(|volume| self.seen.is_mounted(volume)) {
-            if volume.attachment == VolumeAttachment::Host {
+        for volume in self.plan.own_volumes().filter(|volume| self.seen.is_mounted(volume)) {
+            if volume.is_served() {
                 wanted.insert(volume.address.to_string());
             }
             wanted.extend(volume.alias.map(|alias| alias.to_string()));

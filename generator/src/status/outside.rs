@@ -49,9 +49,21 @@ impl Seen<'_> {
         self.routes.iter().find(is_it).map(|route| route.interface.as_str())
     }
 
-    /// Whether the manager created the interface, or it is the bridge of a provider attached to vmnet.
+    /// The tunnel to the other Macs: the interface that has this Mac's address in it.
+    pub(super) fn tunnel(&self, plan: &Plan) -> Option<&str> {
+        let mesh = plan.mesh.as_ref()?;
+        let has = |(_, interface): &(&String, &super::InterfaceState)| {
+            interface.addresses.contains_key(&mesh.address)
+        };
+        self.interfaces.iter().find(has).map(|(name, _)| name.as_str()).filter(|name| *name != "lo0")
+    }
+
+    /// Whether the manager created the interface, it is the bridge of a provider attached to vmnet, or it leads to the
+    /// other Macs.
     fn is_inner(&self, plan: &Plan, name: &str) -> bool {
-        self.made(&["if", name]) || plan.bridges.iter().any(|bridge| self.vmnet_of(bridge) == Some(name))
+        self.made(&["if", name])
+            || self.tunnel(plan) == Some(name)
+            || plan.own_bridges().any(|bridge| self.vmnet_of(bridge) == Some(name))
     }
 
     /// Whether packets leave this Mac by a route: to a router, or to a directly connected network. Routes that are
@@ -118,7 +130,7 @@ impl Seen<'_> {
                 }
             }
         }
-        let ours: Vec<&str> = plan.bridges.iter().filter_map(|bridge| self.bridge(bridge)).collect();
+        let ours: Vec<&str> = plan.own_bridges().filter_map(|bridge| self.bridge(bridge)).collect();
         for (name, interface) in &self.interfaces {
             for (address, length) in &interface.addresses {
                 let own = name == "lo0" && self.made(&["address", "lo0", &address.to_string()]);
@@ -136,14 +148,15 @@ impl Seen<'_> {
 
     /// Whether a bridge of ours has this address.
     fn is_ours(&self, plan: &Plan, address: Ipv4Addr) -> bool {
-        let bridges = plan.bridges.iter().filter_map(|bridge| self.bridge(bridge));
+        let bridges = plan.own_bridges().filter_map(|bridge| self.bridge(bridge));
         bridges.filter_map(|name| self.interfaces.get(name)).any(|it| it.addresses.contains_key(&address))
     }
 
     /// Whether a route belongs to something that the manager created, or to the vmnet of a provider.
     fn is_known(&self, plan: &Plan, route: &RouteEntry) -> bool {
         let (net, interface) = (route.destination, route.interface.as_str());
-        let bridges = plan.bridges.iter().any(|bridge| self.bridge(bridge) == Some(interface));
+        let bridges = plan.own_bridges().any(|bridge| self.bridge(bridge) == Some(interface))
+            || self.tunnel(plan) == Some(interface);
         let own_route = self.made(&["route", &net.to_string(), interface]);
         let alias = interface == "lo0"
             && net.prefix_len() == 32

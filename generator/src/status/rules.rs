@@ -62,7 +62,8 @@ fn interfaces(plan: &Plan, seen: &Seen<'_>) -> Interfaces {
     Interfaces {
         egress: seen.ways_out(plan),
         outside: seen.outside(plan),
-        bridges: plan.bridges.iter().filter_map(bridge).collect(),
+        bridges: plan.own_bridges().filter_map(bridge).collect(),
+        mesh: seen.tunnel(plan).map(str::to_owned),
         extfilter: false,
     }
 }

@@ -157,6 +157,7 @@ section == "table" && $1 == "network" {
     next
 }
 section == "table" && $1 == "localhost" { group = $2; groupaddress = $3; next }
+section == "table" && $1 == "mesh" { meshaddress = $2; next }
 section == "table" && $1 == "allow" { allow[++na] = $2; allowlen[na] = $3; next }
 section == "table" && $1 == "mount" { mountpoint[$2] = $3; next }
 section == "table" && $1 == "volume" {
@@ -279,7 +280,7 @@ function destination(text, flags, i, o, n) {
 
 # Whether a name is safe in a pf rule: macOS interface names have this form (letters and a unit number, under 16 bytes).
 function nameable(name) { return length(name) < 16 && name ~ /^[A-Za-z][A-Za-z0-9_]*[0-9]$/ }
-function is_inner(name) { return ours(name) || lingers(name) || (name in vmnet) }
+function is_inner(name) { return ours(name) || lingers(name) || (name in vmnet) || (tunnel != "" && name == tunnel) }
 # Inserts a name into a sorted, space-separated list, without duplicates.
 function sorted_in(list, name, w, n, i, out) {
     n = split(list, w, " ")
@@ -334,7 +335,7 @@ function covers(net, len, other, otherlen) { return len <= otherlen && int(numbe
 # Whether a route is no collision: cloned, in the ledger, by a bridge of ours or a vmnet bridge of a provider, or to an
 # address of these bridges.
 function known_route(i) {
-    if ((rif[i] in ownbridge) || (rif[i] in vmnet) || rflags[i] ~ /W/ || rnet[i] in ownaddress) return 1
+    if ((rif[i] in ownbridge) || (rif[i] in vmnet) || (tunnel != "" && rif[i] == tunnel) || rflags[i] ~ /W/ || rnet[i] in ownaddress) return 1
     if (in_ledger("route", rnet[i] "/" rlen[i], rif[i])) return 1
     return rif[i] == "lo0" && rlen[i] == 32 && in_ledger("address", "lo0", rnet[i])
 }
@@ -456,11 +457,13 @@ function attribute(name) { return name ~ /^[a-z]/ ? name : "\"" name "\"" }
 # ---- rules, with the interface names of this Mac put in
 # A line with `$egress` is loaded once for every egress interface, one with `$outside` once for every interface that is
 # neither lo0 nor a bridge or port of the network, one with `$bridge_NAME` with the kernel name of the bridge of that
-# provider. pf allows no list in their place. A line whose macro has no interface is left out. The first loaded line
-# records the names that were put in, and whether the last load found that pfctl accepts `extfilter`.
+# provider. pf allows no list in their place. A line whose macro has no interface is left out; only `$mesh`, the tunnel to
+# the other Macs, is then a name that no interface has, so that rules for every interface but the tunnel hold. The first
+# loaded line records the names that were put in, and whether the last load found that pfctl accepts `extfilter`.
 function read_rules(file, line, i) {
     names_of["egress"] = outlets
     names_of["outside"] = outsiders
+    names_of["mesh"] = (tunnel != "") ? tunnel : "mesh"
     for (i = 1; i <= np; i++) names_of[macro_of(provider[i])] = kernel_of(provider[i])
     if ((getline was < (P["state"] "/rules.conf")) <= 0) was = ""
     close(P["state"] "/rules.conf")
@@ -477,7 +480,7 @@ function macro_of(p) { gsub(/-/, "_", p); return "bridge_" p }
 function read_rule(line) {
     if (line ~ /^[ \t]*#/) rule[++nrules] = line
     # These definitions let the file be read where only $egress is defined; here every macro is replaced.
-    else if (line !~ /^[ \t]*(outside|bridge_[a-z0-9_]*)[ \t]*=/) put_in(line)
+    else if (line !~ /^[ \t]*(outside|mesh|bridge_[a-z0-9_]*)[ \t]*=/) put_in(line)
 }
 function put_in(line, rest, name, n, w, i) {
     for (rest = line; match(rest, /\$[A-Za-z_][A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH)) {
@@ -518,6 +521,7 @@ function causes_of_names(then, w, n, i, gone, new_) {
         then = put_in_then(was, "egress")
         if (then != put_in_then(rule[1], "egress")) cause("the egress interfaces changed from " listed_names(then) " to " listed_names(outlets) "; the default route is " (defaultvia == "" ? "gone" : "by " defaultvia))
     }
+    if (("mesh" in uses) && was ~ / mesh=/ && put_in_then(was, "mesh") != names_of["mesh"]) cause("the tunnel to the other Macs is " (tunnel == "" ? "gone" : tunnel))
     if (!("outside" in uses) || was !~ / outside=/) return
     then = " " put_in_then(was, "outside") " "
     n = split(then, w, " ")
@@ -601,7 +605,7 @@ function judge_rule(line, whose, plain, w, n, i, from, to, name) {
     if (w[1] == "rdr" && (name == "lo0" || name == "" || name ~ /^!/) && meets(to))
         caution("others", shown(line) " of " whose " comes before our rules: what it matches never reaches a volume")
     if (list_of(line) != "filter" || plain !~ / quick( |$)/) return
-    if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet))
+    if (name == "" || name == "lo0" || (name ~ /^! / && name != "! lo0") || (name in ownbridge) || (name in vmnet) || name == tunnel)
         trouble("others", shown(line) " of " whose " decides before our rules, and with `quick`, so what matches it never reaches them; stop the program that loaded it, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
     else notice(shown(line) " of " whose " decides on " name " before our rules")
 }
@@ -978,6 +982,8 @@ function prepare(i, p, k) {
         if (kind[p] == "bridge") { if ((bridge[p] in kernel) && ours(kernel[bridge[p]])) present[p] = 1; continue }
         for (k = 1; k <= ni; k++) if (iface[k] ~ /^bridge[0-9]+$/ && ((iface[k], gateway[p]) in has) && !(iface[k] in ownbridge)) { vmbridge[p] = iface[k]; vmnet[iface[k]] = 1; present[p] = 1; ownaddress[gateway[p]] = 1 }
     }
+    # The tunnel to the other Macs has the address of this Mac in it, whatever its name.
+    if (meshaddress != "") for (i = 1; i <= ni; i++) if (iface[i] != "lo0" && nameable(iface[i]) && ((iface[i], meshaddress) in has)) tunnel = iface[i]
     find_ways()
     read_main()
 }
@@ -1677,6 +1683,7 @@ function status_text(i, p, v) {
     print "localhost    " group " (" groupaddress " on lo0)"
     print "rules        " P["anchor"] ": " (theirs != "" ? "rules of others" : ns > 1 ? "loaded" : "empty") ", called for" (("nat" in calls) ? " nat" : "") (("rdr" in calls) ? " rdr" : "") (("filter" in calls) ? " filter" : "") (("dummynet" in calls) ? " dummynet" : "") "; token " (ourtoken == "" ? "none" : ourtoken) (skipped_lo0 ? "; pf skips lo0" : "")
     print "egress       " listed_names(outlets) "; default route " (defaultvia == "" ? "none" : "by " defaultvia)
+    if (meshaddress != "") print "mesh         " (tunnel == "" ? "waiting for the mesh: no interface has " meshaddress : tunnel " (" meshaddress ")")
     print "forwarding   " (forwarding == 1 ? "on" : "off")
     if (P["fresh"] && P["wish"] == "up") print "installed    a bundle other than the one in force: start applies it"
     if (P["pending"]) print "pending      " waiting()

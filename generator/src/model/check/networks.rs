@@ -14,7 +14,7 @@ use crate::place::At;
 use crate::problem::{Edge, Problem, ProblemKind};
 
 /// Ranges that no provider can have: macOS, or every system, treats them specially.
-const RESERVED: [(Ipv4Net, &str); 5] = [
+pub(super) const RESERVED: [(Ipv4Net, &str); 5] = [
     (net(0, 0, 8), "reserved (this network)"),
     (net(127, 0, 8), "loopback"),
     (net(169, 254, 16), "link-local"),

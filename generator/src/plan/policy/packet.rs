@@ -72,6 +72,8 @@ pub enum PolicyInterface {
     /// An interface of another program that existed when the anchor was loaded. It leads nowhere, and none of our
     /// traffic belongs on it.
     Foreign,
+    /// The tunnel to the other Macs.
+    Mesh,
     /// An interface that came up after the anchor was loaded.
     New,
 }
@@ -120,6 +122,16 @@ pub enum Because {
     ForgedHere,
     /// A guest of this provider sent it with a source that is not the provider's.
     ForgedGuest(Name),
+    /// The source is in the network of a provider on another Mac, and the destination is not on this one.
+    Elsewhere,
+    /// The source is in the network of a provider on this Mac, but the packet arrived from another Mac.
+    ForgedMesh,
+    /// It opens a connection from another Mac itself to a volume of this one.
+    OtherMac,
+    /// It would go to another Mac, but is not from a volume or this Mac itself to a volume there.
+    NotByMesh,
+    /// The destination is on another Mac, and the packet would leave by something else than the tunnel.
+    MeshOnly,
     /// The destination is in a provider's network, but the packet would leave the Mac by an egress interface.
     Leak,
     /// It is between a provider's network and 127.0.0.0/8.
@@ -252,6 +264,15 @@ impl fmt::Display for Because {
                     f,
                     "its source is forged: a guest of `{provider}` may send from addresses of `{provider}` only"
                 )
+            }
+            Self::Elsewhere => f.write_str("it is from a volume on another Mac, and not for one on this Mac"),
+            Self::ForgedMesh => f.write_str("its source is forged: that volume is on this Mac"),
+            Self::OtherMac => f.write_str("the other Macs themselves reach every volume"),
+            Self::NotByMesh => f.write_str(
+                "only traffic for volumes on other Macs goes to them, from volumes and the Mac itself",
+            ),
+            Self::MeshOnly => {
+                f.write_str("that volume is on another Mac, which is reached by the tunnel only")
             }
             Self::Leak => f.write_str("traffic for a volume does not leave this Mac"),
             Self::Loopback => f.write_str("volumes and localhost reach each other"),

@@ -21,6 +21,10 @@ pub struct Parts<'a> {
     pub publishes: &'a BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
     /// The addresses that the Mac itself has: gateways, and volumes that it serves.
     pub here: &'a BTreeSet<Ipv4Addr>,
+    /// The same for each Mac that shares the declaration.
+    pub served: &'a [BTreeSet<Ipv4Addr>],
+    /// The addresses of the Macs in the tunnel, this one's first, then those of the others; `None` with one Mac.
+    pub mesh: Option<(Ipv4Addr, &'a BTreeSet<Ipv4Addr>)>,
 }
 
 /// A provider's network.
@@ -34,6 +38,8 @@ pub struct NetworkPart<'a> {
     pub gateway: Ipv4Addr,
     /// Whether it may open connections to the outside.
     pub internet: bool,
+    /// Whether it is on this Mac.
+    pub is_here: bool,
 }
 
 /// The endpoints of one side: networks by index and volumes by address. No volume is in one of the networks.
@@ -98,6 +104,7 @@ impl Policy {
             region: &network.region,
             gateway: network.gateway,
             internet: network.internet,
+            is_here: network.is_here,
         });
         Parts {
             permissions: permissions.collect(),
@@ -105,6 +112,8 @@ impl Policy {
             networks: networks.collect(),
             publishes: &self.publishes,
             here: &self.here,
+            served: &self.served,
+            mesh: self.mesh.as_ref().map(|mesh| (mesh.own, &mesh.others)),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Scene {
     /// The scene of a plan, or of the part of it that is around some providers.
     pub fn of(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Self {
         let part = Excerpt::of(plan, around);
-        let named = Named { kernel, identities: Identities::of(plan) };
+        let named = Named { plan, kernel, identities: Identities::of(plan) };
         let mut bridges: Vec<&Bridge> = plan.bridges.iter().collect();
         bridges.sort_by_key(|bridge| natural(bridge.provider.as_str()));
         let mut volumes: BTreeMap<&str, Vec<&PlannedVolume>> = BTreeMap::new();
@@ -213,6 +213,7 @@ fn internet(bridges: &[&Bridge]) -> String {
 }
 
 struct Named<'a> {
+    plan: &'a Plan,
     kernel: &'a KernelNames,
     identities: Identities,
 }
@@ -231,12 +232,13 @@ impl Named<'_> {
             ProviderAttachment::Bridge => "",
             ProviderAttachment::Vmnet => " (vmnet)",
         };
+        let mac = self.plan.mac_of(bridge).map_or(String::new(), |mac| format!(" on {mac}"));
         volumes.sort_by_key(|volume| natural(volume.name.as_str()));
         ProviderBox {
             name: bridge.provider.to_string(),
             identity: self.identities.provider(&bridge.provider),
             end: Endpoint::Provider(bridge.provider.clone()),
-            bridge: format!("{}{attachment}", self.name(bridge.logical.as_str())),
+            bridge: format!("{}{attachment}{mac}", self.name(bridge.logical.as_str())),
             gateway: bridge.gateway.to_string(),
             network: bridge.network.to_string(),
             internet: bridge.internet,
@@ -246,6 +248,7 @@ impl Named<'_> {
 
     fn volume(&self, volume: &PlannedVolume) -> VolumeCell {
         let (mark, served) = match volume.attachment {
+            VolumeAttachment::Host if !volume.is_here() => ("", "served by another Mac"),
             VolumeAttachment::Host => ("", "served by this Mac"),
             VolumeAttachment::Guest => (" (VM)", "served by a VM"),
         };
