@@ -312,7 +312,7 @@ impl<'a> Here<'a> {
             let served = self.served.get(provider);
             match end {
                 Endpoint::Volume(name) => {
-                    volumes.extend(served.and_then(|served| served.get_key_value(name)))
+                    volumes.extend(served.and_then(|served| served.get_key_value(name)));
                 }
                 Endpoint::Provider(name) => {
                     volumes.extend(served.into_iter().flatten());
