@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Output;
 
-use nixvol_net::diff::{Diff, Side, markdown};
+use nixvol_net::diff::{ComparedSide, Diff, markdown};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::bundle;
 use serde_json::Value;
@@ -190,8 +190,8 @@ fn page(old: &Value, new: &Value) -> String {
         files.into_iter().map(|(path, file)| (path, file.text)).collect()
     });
     let diff = Diff::of(
-        Side { declaration: &old, plan: &old_plan, files: &old_files },
-        Side { declaration: &new, plan: &new_plan, files: &new_files },
+        ComparedSide { declaration: &old, plan: &old_plan, files: &old_files },
+        ComparedSide { declaration: &new, plan: &new_plan, files: &new_files },
     );
     markdown::markdown(&diff, true)
 }

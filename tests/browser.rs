@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use nixvol_net::explain::{Declared, Explanation, Hop, Through};
+use nixvol_net::explain::{DeclaredValue, ExplainedHook, Explanation, Through};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
 use serde_json::{Value, json};
@@ -206,12 +206,12 @@ fn told_by_explain(explanation: &Explanation) -> Value {
     let reason = decides.and_then(|hop| hop.reason.as_ref()).filter(|_| explanation.refused.is_none());
     let mut told = packet.iter().filter_map(|hop| hop.reason.as_ref()).flat_map(|reason| &reason.declared);
     let published = told.rfind(|it| it.path.ends_with(".publish"));
-    let declared: Vec<&Declared> = match published.filter(|_| explanation.refused.is_none()) {
+    let declared: Vec<&DeclaredValue> = match published.filter(|_| explanation.refused.is_none()) {
         Some(published) => vec![published],
         None => reason.iter().flat_map(|reason| &reason.declared).collect(),
     };
     let near = packet.iter().filter_map(|hop| hop.reason.as_ref()).find(|reason| !reason.near.is_empty());
-    let pipes = |hops: &[Hop]| {
+    let pipes = |hops: &[ExplainedHook]| {
         let pipe = |pipe: &Through| {
             json!([pipe.number, pipe.rule.line, pipe.declared.as_ref().map(|it| it.path.clone())])
         };

@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 
 use insta::assert_snapshot;
 use nixvol_net::diff::{
-    Access, Diff, Files, Place, Presence, Side, Statement, VolumeChange, WayChange, markdown, text,
+    Access, BundleFiles, ComparedSide, Diff, Presence, Statement, VolumeChange, VolumePlace, WayChange,
+    markdown, text,
 };
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{ICMP, TCP, UDP};
-use nixvol_net::reach::{Fate, Flow, Opener};
+use nixvol_net::reach::{Flow, FlowVerdict, Opener};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -18,16 +19,16 @@ use crate::reach::{Walk, input};
 use crate::support::{declared, default_input, names, program, providers, rendered, root, run, topologies};
 
 /// The files that a declaration renders to.
-fn files(input: &Value) -> Files {
+fn files(input: &Value) -> BundleFiles {
     rendered(input).files.into_iter().map(|(path, file)| (path, file.text)).collect()
 }
 
-fn compared(old: &Value, new: &Value, [old_files, new_files]: [&Files; 2]) -> Diff {
+fn compared(old: &Value, new: &Value, [old_files, new_files]: [&BundleFiles; 2]) -> Diff {
     let (old, new) = (declared(old), declared(new));
     let (old_plan, new_plan) = (Plan::of(&old), Plan::of(&new));
     Diff::of(
-        Side { declaration: &old, plan: &old_plan, files: old_files },
-        Side { declaration: &new, plan: &new_plan, files: new_files },
+        ComparedSide { declaration: &old, plan: &old_plan, files: old_files },
+        ComparedSide { declaration: &new, plan: &new_plan, files: new_files },
     )
 }
 
@@ -37,7 +38,7 @@ fn diff(old: &Value, new: &Value) -> Diff {
 
 /// The lines about flows and translations, without their witness packets.
 fn headlines(old: &Value, new: &Value) -> Vec<String> {
-    let nothing = Files::new();
+    let nothing = BundleFiles::new();
     let diff = compared(old, new, [&nothing, &nothing]);
     diff.flows.iter().chain(&diff.translations).map(text::headline).collect()
 }
@@ -220,7 +221,7 @@ fn a_volume_that_moves_takes_its_new_providers_links() {
 ";
     assert!(shown.contains(told), "{shown}");
     assert!(markdown::markdown(&diff, false).contains("\n    - may open etcd-1 tcp 2379\n"));
-    let record = serde_json::to_value(nixvol_net::diff::record::Record::of(&diff, false)).expect("JSON");
+    let record = serde_json::to_value(nixvol_net::diff::record::DiffRecord::of(&diff, false)).expect("JSON");
     assert_eq!(record["volumes"][0]["change"], "moved");
     assert_eq!(record["volumes"][0]["lost"][0], json!({ "to": ["etcd-1"], "services": "tcp 2379" }));
 }
@@ -254,14 +255,14 @@ fn lines_of_files_and_other_formats() {
     assert!(text::text(&diff, text::Style { lines: false, colour: true }).contains("\u{1b}[33m+ opens"));
     insta::with_settings!({ snapshot_path => "snapshots/diff", prepend_module_to_snapshot => false, omit_expression => true }, {
         assert_snapshot!("formats-markdown", markdown::markdown(&diff, false));
-        let record = nixvol_net::diff::record::Record::of(&diff, false);
+        let record = nixvol_net::diff::record::DiffRecord::of(&diff, false);
         assert_snapshot!("formats-json", serde_json::to_string_pretty(&record).expect("JSON"));
     });
 }
 
 /// The lines about conditions.
 fn ways(old: &Value, new: &Value) -> Vec<String> {
-    let nothing = Files::new();
+    let nothing = BundleFiles::new();
     compared(old, new, [&nothing, &nothing]).conditions.iter().map(text::way).collect()
 }
 
@@ -329,7 +330,7 @@ fn conditions_alone_are_a_difference_in_every_form() {
         diff.flows.is_empty() && diff.translations.is_empty() && diff.objects.is_empty() && !diff.is_empty()
     );
     assert_eq!(diff.summary(), "1 with different conditions");
-    let record = nixvol_net::diff::record::Record::of(&diff, false);
+    let record = nixvol_net::diff::record::DiffRecord::of(&diff, false);
     let record = serde_json::to_value(&record).expect("JSON");
     assert_eq!(record["same"], false);
     let told = [
@@ -679,7 +680,7 @@ proptest! {
     /// The statements name a flow, once, exactly where its outcome at the hooks differs between the two sides.
     #[test]
     fn exactly_the_changed_flows_are_reported_once([old, new] in turned()) {
-        let nothing = Files::new();
+        let nothing = BundleFiles::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
         let [before, now] = reader.plans.each_ref().map(Walk::of);
@@ -705,7 +706,7 @@ proptest! {
     /// What a volume gained and lost is what it may open by name on only one of the sides.
     #[test]
     fn what_each_volume_gained_and_lost_is_reported([old, new] in turned()) {
-        let nothing = Files::new();
+        let nothing = BundleFiles::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
         let walks = reader.plans.each_ref().map(Walk::of);
@@ -728,7 +729,7 @@ proptest! {
     /// Conditions are reported, once, exactly where a packet goes through a different pipe configuration.
     #[test]
     fn exactly_the_changed_conditions_are_reported_once(old in networks(), new in networks()) {
-        let nothing = Files::new();
+        let nothing = BundleFiles::new();
         let diff = compared(&old, &new, [&nothing, &nothing]);
         let reader = Reader::of(&old, &new);
         let plans = &reader.plans;
@@ -809,7 +810,7 @@ fn peers(reader: &Reader) -> Vec<(String, Peer)> {
 fn check_access(
     walks: &[Walk; 2],
     change: &VolumeChange,
-    places: &[Option<Place>; 2],
+    places: &[Option<VolumePlace>; 2],
     (peer, at): (&str, Peer),
     (protocol, port, is_opened): (u8, u16, bool),
     reader: &Reader,
@@ -823,7 +824,7 @@ fn check_access(
                 Flow { opener: Opener::Address(place.address), destination, protocol, port }
             }
         };
-        matches!(walks[side].fate(&flow).0, Fate::Passes(_))
+        matches!(walks[side].fate(&flow).0, FlowVerdict::Passes(_))
     });
     for (side, is_lost) in [(1, false), (0, true)] {
         let expected = passes[side] && !passes[1 - side];

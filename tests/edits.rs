@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use nixvol_net::edit::{Change, Fields, File, Kind, List};
+use nixvol_net::edit::{Change, EntryKind, Fields, ListOption, NixFile};
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::place::Positions;
 use serde_json::{Value, json};
@@ -28,8 +28,8 @@ pub fn corpus() -> BTreeMap<String, String> {
     corpus
 }
 
-pub fn parse(text: &str) -> File<'_> {
-    File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
+pub fn parse(text: &str) -> NixFile<'_> {
+    NixFile::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
 /// The declaration without its source positions.
@@ -69,14 +69,14 @@ pub fn volume(name: &str, before: &Declaration) -> Change {
         ("address", json!(before.free_address(&provider))),
         ("localhost", json!(before.free_alias())),
     ];
-    Change::Add { kind: Kind::Volume, name: name.to_owned(), fields }
+    Change::Add { kind: EntryKind::Volume, name: name.to_owned(), fields }
 }
 
 pub fn provider(name: &str, before: &Declaration) -> Change {
     let network = before.free_network().expect("a network");
     let gateway = before.gateway_for(network).expect("a gateway").to_string();
     let fields = vec![("network", json!(network)), ("gateway", json!(gateway))];
-    Change::Add { kind: Kind::Provider, name: name.to_owned(), fields }
+    Change::Add { kind: EntryKind::Provider, name: name.to_owned(), fields }
 }
 
 pub fn link(before: &Declaration) -> Change {
@@ -87,7 +87,7 @@ pub fn link(before: &Declaration) -> Change {
         ("protocol", json!("tcp")),
         ("ports", json!([443, "8000-8080"])),
     ];
-    Change::AddItem { list: List::Links, fields }
+    Change::AddItem { list: ListOption::Links, fields }
 }
 
 pub fn expectation(before: &Declaration) -> Change {
@@ -98,7 +98,7 @@ pub fn expectation(before: &Declaration) -> Change {
         ("passes", json!(false)),
         ("why", json!("no way in, \"ever\"")),
     ];
-    Change::AddItem { list: List::Expect, fields }
+    Change::AddItem { list: ListOption::Expect, fields }
 }
 
 /// The additions that are tried on every file of the corpus.
@@ -233,12 +233,12 @@ fn every_entry_of_every_style_can_be_removed() {
     for (name, text) in corpus() {
         let before = parse(&text).declared().json;
         let mut changes = Vec::new();
-        for kind in [Kind::Volume, Kind::Provider] {
+        for kind in [EntryKind::Volume, EntryKind::Provider] {
             let names = before[kind.option()].as_object().expect("entries").keys();
             changes.extend(names.map(|name| Change::Remove { kind, name: name.clone() }));
         }
         let links = before["links"].as_array().map_or(0, Vec::len);
-        changes.extend((0..links).map(|index| Change::RemoveItem { list: List::Links, index }));
+        changes.extend((0..links).map(|index| Change::RemoveItem { list: ListOption::Links, index }));
         for change in changes {
             let after = change.applied(&before);
             for (index, text) in variants(&text).iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use nixvol_net::edit::{Change, File, Kind};
+use nixvol_net::edit::{Change, EntryKind, NixFile};
 use nixvol_net::model;
 use rnix::Root;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn only_replaces(text: &str, edited: &str, pairs: &[(&str, &str)]) {
     }
 }
 
-fn names(json: &Value, kind: Kind) -> Vec<String> {
+fn names(json: &Value, kind: EntryKind) -> Vec<String> {
     json[kind.option()].as_object().expect("entries").keys().cloned().collect()
 }
 
@@ -43,7 +43,7 @@ fn every_entry_of_every_style_can_be_renamed_and_back() {
     let (mut shown, mut texts, mut expected) = (String::new(), Vec::new(), Vec::new());
     for (name, text) in corpus() {
         let before = parse(&text).declared().json;
-        for kind in [Kind::Volume, Kind::Provider] {
+        for kind in [EntryKind::Volume, EntryKind::Provider] {
             for old in names(&before, kind) {
                 let new = format!("{old}-new");
                 let change = Change::Rename { kind, old: old.clone(), new: new.clone() };
@@ -85,7 +85,7 @@ fn every_volume_of_every_style_can_move_and_back() {
     for (name, text) in corpus() {
         let before = parse(&text).declared().json;
         let read = declaration(&before);
-        for volume in names(&before, Kind::Volume) {
+        for volume in names(&before, EntryKind::Volume) {
             let home = before["volumes"][&volume]["provider"].as_str().expect("a provider").to_owned();
             let Some(provider) = read.providers.keys().find(|it| it.as_str() != home) else { continue };
             let provider = provider.to_string();
@@ -211,7 +211,7 @@ fn unsafe_renames_and_moves_are_refused() {
     let error = refused(&made, &["rename", "volume", "etcd-1", "db"], "");
     assert!(error.contains("which only Nix can evaluate"), "{error}");
     // Another file also names the volume.
-    let mut whole = File::parse(NET, &[]).expect("a file").declared().json;
+    let mut whole = NixFile::parse(NET, &[]).expect("a file").declared().json;
     whole["links"].as_array_mut().expect("links").push(json!({ "from": ["etcd-1"], "to": ["gcp"] }));
     let error = refused(NET, &["rename", "volume", "etcd-1", "db", "--input", "-"], &whole.to_string());
     assert!(error.contains("names volume `etcd-1` too, and is not written out in this file"), "{error}");

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use nixvol_net::edit::{Change, Choice, File, Kind, List};
+use nixvol_net::edit::{Change, Choice, EntryKind, ListOption, NixFile};
 use serde_json::json;
 
 use crate::edits::{corpus, declaration, edited, edited_back, link, opposite, parse, provider, volume};
@@ -147,7 +147,7 @@ proptest! {
         let start = from.index(starts.len());
         let end = starts.get(start + length).copied().unwrap_or(text.len());
         let damaged = [&text[..starts[start]], &noise, &text[end..]].concat();
-        let Ok(file) = File::parse(&damaged, &[]) else { return Ok(()) };
+        let Ok(file) = NixFile::parse(&damaged, &[]) else { return Ok(()) };
         let host = file.names().first().map(|&name| name.to_owned());
         let choice = Choice { configurations: host.into_iter().collect(), line: None };
         let Ok(file) = file.choose(&choice) else { return Ok(()) };
@@ -160,23 +160,23 @@ proptest! {
             address: "10.1.0.200".to_owned(),
         };
         let mut changes = vec![
-            renamed(Kind::Volume, "etcd-1"),
-            renamed(Kind::Volume, "a"),
-            renamed(Kind::Provider, "aws"),
+            renamed(EntryKind::Volume, "etcd-1"),
+            renamed(EntryKind::Volume, "a"),
+            renamed(EntryKind::Provider, "aws"),
             moved("etcd-1", "lab"),
             moved("a", "lab"),
-            Change::Add { kind: Kind::Volume, name: "new-1".to_owned(), fields },
+            Change::Add { kind: EntryKind::Volume, name: "new-1".to_owned(), fields },
             Change::AddItem {
-                list: List::Links,
+                list: ListOption::Links,
                 fields: vec![("from", json!(["aws"])), ("to", json!(["lab"]))],
             },
-            Change::RemoveItem { list: List::Links, index: 0 },
+            Change::RemoveItem { list: ListOption::Links, index: 0 },
         ];
         let names = before["volumes"].as_object().expect("volumes").keys();
-        changes.extend(names.map(|name| Change::Remove { kind: Kind::Volume, name: name.clone() }));
+        changes.extend(names.map(|name| Change::Remove { kind: EntryKind::Volume, name: name.clone() }));
         for change in changes {
             if let Ok(edited) = file.edited(&change, &before, None) {
-                prop_assert!(File::parse(&edited, &[]).is_ok(), "{}", edited);
+                prop_assert!(NixFile::parse(&edited, &[]).is_ok(), "{}", edited);
             }
         }
     }
@@ -242,7 +242,7 @@ proptest! {
         let name = which.get(&names).clone();
         let text = style.file(&names);
         let before = parse(&text).declared().json;
-        for (kind, old) in [(Kind::Volume, name.as_str()), (Kind::Provider, "aws"), (Kind::Provider, "lab")] {
+        for (kind, old) in [(EntryKind::Volume, name.as_str()), (EntryKind::Provider, "aws"), (EntryKind::Provider, "lab")] {
             let rename = |old: &str, new: &str| Change::Rename { kind, old: old.to_owned(), new: new.to_owned() };
             let edited = edited_back(&text, &rename(old, &new));
             prop_assert_eq!(&parse(&edited).declared().json, &rename(old, &new).applied(&before));
@@ -271,7 +271,7 @@ proptest! {
         let text = flake(&one.file(&names), &other.file(&names), one.newline);
         let of = |text: &str, name: &str| {
             let choice = Choice { configurations: vec![name.to_owned()], line: None };
-            let file = File::parse(text, &[]).and_then(|file| file.choose(&choice));
+            let file = NixFile::parse(text, &[]).and_then(|file| file.choose(&choice));
             file.unwrap_or_else(|refused| panic!("{refused}\n{text}")).declared().json
         };
         let before = of(&text, "one");
@@ -281,15 +281,15 @@ proptest! {
             0 => volume("new-1", &read),
             1 => provider("new-1", &read),
             2 => link(&read),
-            3 => Change::Remove { kind: Kind::Volume, name },
-            4 => Change::Rename { kind: Kind::Provider, old: "aws".to_owned(), new: "new-1".to_owned() },
+            3 => Change::Remove { kind: EntryKind::Volume, name },
+            4 => Change::Rename { kind: EntryKind::Provider, old: "aws".to_owned(), new: "new-1".to_owned() },
             _ => Change::Move { name, provider: "lab".to_owned(), address: "10.1.1.20".to_owned() },
         };
         // The other Mac's block must stay unchanged to the byte; the text is split where the second block begins.
         let at = |text: &str| text.find("darwinConfigurations.other").expect("the second");
         for host in ["one", "other"] {
             let choice = Choice { configurations: vec![host.to_owned()], line: None };
-            let file = File::parse(&text, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
+            let file = NixFile::parse(&text, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
             let edited = file.edited(&change, &before, None);
             let edited = edited.unwrap_or_else(|refused| panic!("{change:?}: {refused}\n{text}"));
             let left = if host == "one" { "other" } else { "one" };
@@ -299,7 +299,7 @@ proptest! {
             let same = usize::from(host == "one");
             prop_assert_eq!(&parts(&edited)[same], &parts(&text)[same]);
             if what < 2 {
-                let back = File::parse(&edited, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
+                let back = NixFile::parse(&edited, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
                 let back = back.edited(&opposite(&change, &of(&edited, host)), &of(&edited, host), None);
                 prop_assert_eq!(back.expect("an edit"), text.clone());
             }

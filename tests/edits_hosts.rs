@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use nixvol_net::edit::{Change, Choice, File, Kind, Refused, Why};
+use nixvol_net::edit::{Change, Choice, EntryKind, NixFile, Refused, Why};
 use serde_json::{Value, json};
 
 use crate::edits::{assert_same, by_nix_of, declaration, expectation, link, provider, refused, volume};
@@ -22,9 +22,9 @@ pub fn hosts() -> BTreeMap<String, String> {
     files
 }
 
-fn chosen<'a>(text: &'a str, names: &[&str]) -> Result<File<'a>, Refused> {
+fn chosen<'a>(text: &'a str, names: &[&str]) -> Result<NixFile<'a>, Refused> {
     let configurations = names.iter().map(|&name| name.to_owned()).collect();
-    File::parse(text, &[])?.choose(&Choice { configurations, line: None })
+    NixFile::parse(text, &[])?.choose(&Choice { configurations, line: None })
 }
 
 fn of(text: &str, host: &str) -> Value {
@@ -54,9 +54,9 @@ fn changes(before: &Value) -> Vec<Change> {
     }
     let volumes = before["volumes"].as_object().expect("volumes");
     for name in volumes.keys() {
-        changes.push(Change::Remove { kind: Kind::Volume, name: name.clone() });
+        changes.push(Change::Remove { kind: EntryKind::Volume, name: name.clone() });
         let (old, new) = (name.clone(), "renamed-1".to_owned());
-        changes.push(Change::Rename { kind: Kind::Volume, old, new });
+        changes.push(Change::Rename { kind: EntryKind::Volume, old, new });
         for provider in read.providers.keys() {
             if before["volumes"][name]["provider"] != json!(provider.as_str()) {
                 let address = read.free_address(provider.as_str()).expect("an address").to_string();
@@ -66,7 +66,7 @@ fn changes(before: &Value) -> Vec<Change> {
     }
     for name in before["providers"].as_object().expect("providers").keys() {
         let (old, new) = (name.clone(), "cloud-9".to_owned());
-        changes.push(Change::Rename { kind: Kind::Provider, old, new });
+        changes.push(Change::Rename { kind: EntryKind::Provider, old, new });
     }
     changes
 }
@@ -151,19 +151,19 @@ fn a_line_selects_the_mac_around_it() {
         ("10.7.1.2", "mini"),
     ] {
         let choice = Choice { configurations: Vec::new(), line: Some(line(words)) };
-        let file = File::parse(text, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
+        let file = NixFile::parse(text, &[]).and_then(|file| file.choose(&choice)).expect("a choice");
         let before = file.declared().json;
         assert_eq!(before, of(text, host), "{words}");
         let free = declaration(&before).free_address("aws").expect("an address").to_string();
         assert_eq!(free, if host == "mini" { "10.7.1.3" } else { "10.0.1.3" });
-        let change = Change::Remove { kind: Kind::Volume, name: "etcd-1".to_owned() };
+        let change = Change::Remove { kind: EntryKind::Volume, name: "etcd-1".to_owned() };
         let edited = file.edited(&change, &before, choice.line).expect("an edit");
         let other = if host == "mini" { "studio" } else { "mini" };
         assert_eq!(of(&edited, other), of(text, other));
         assert_eq!(of(&edited, host)["volumes"], json!({}));
     }
     let choice = Choice { configurations: Vec::new(), line: Some(2) };
-    let refused = File::parse(text, &[]).and_then(|file| file.choose(&choice)).err().expect("a refusal");
+    let refused = NixFile::parse(text, &[]).and_then(|file| file.choose(&choice)).err().expect("a refusal");
     assert!(refused.to_string().contains("line 2 is in none of the networks"), "{refused}");
 }
 
@@ -194,7 +194,7 @@ fn shared_text_is_changed_for_both_macs_or_not_at_all() {
 
 /// The names of the configurations that a file declares.
 fn names(text: &str) -> Vec<String> {
-    let file = File::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"));
+    let file = NixFile::parse(text, &[]).unwrap_or_else(|refused| panic!("{refused}\n{text}"));
     file.names().into_iter().map(str::to_owned).collect()
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use nixvol_net::edit::{self, Change, Choice, File, Kind};
+use nixvol_net::edit::{self, Change, Choice, EntryKind, NixFile};
 use rnix::Root;
 use rnix::ast::{Apply, AttrSet, AttrpathValue, Expr, HasEntry, LetIn, List};
 use rowan::ast::AstNode;
@@ -98,7 +98,7 @@ fn prepared(text: &str) -> Option<Prepared> {
         let mut text = text.to_owned();
         text.insert_str(usize::from(list.syntax().text_range().start()) + 1, &format!(" {{ {} }}", block(0)));
         let names: Vec<String> =
-            File::parse(&text, &[]).ok()?.names().into_iter().map(str::to_owned).collect();
+            NixFile::parse(&text, &[]).ok()?.names().into_iter().map(str::to_owned).collect();
         let blocks = if names.len() > 1 { vec![names] } else { Vec::new() };
         return Some(Prepared { text, blocks });
     }
@@ -205,15 +205,15 @@ fn changes(before: &Value) -> Vec<Change> {
     let rename =
         |kind, old: &str, new: &str| Change::Rename { kind, old: old.to_owned(), new: new.to_owned() };
     vec![
-        Change::Add { kind: Kind::Volume, name: "etcd-2".to_owned(), fields },
-        Change::Add { kind: Kind::Provider, name: "ibm".to_owned(), fields: cloud },
-        Change::AddItem { list: edit::List::Links, fields: link },
-        Change::AddItem { list: edit::List::Expect, fields: expect },
-        rename(Kind::Volume, "etcd-1", "db"),
-        rename(Kind::Provider, "aws", "amazon"),
+        Change::Add { kind: EntryKind::Volume, name: "etcd-2".to_owned(), fields },
+        Change::Add { kind: EntryKind::Provider, name: "ibm".to_owned(), fields: cloud },
+        Change::AddItem { list: edit::ListOption::Links, fields: link },
+        Change::AddItem { list: edit::ListOption::Expect, fields: expect },
+        rename(EntryKind::Volume, "etcd-1", "db"),
+        rename(EntryKind::Provider, "aws", "amazon"),
         Change::Move { name: "etcd-1".to_owned(), provider: "gcp".to_owned(), address: address("gcp") },
-        Change::Remove { kind: Kind::Volume, name: "etcd-1".to_owned() },
-        Change::RemoveItem { list: edit::List::Links, index: 0 },
+        Change::Remove { kind: EntryKind::Volume, name: "etcd-1".to_owned() },
+        Change::RemoveItem { list: edit::ListOption::Links, index: 0 },
     ]
 }
 
@@ -272,9 +272,9 @@ fn edits_leave_public_files_unchanged_outside_our_block() {
         let macs = blocks.iter().map(Vec::len).sum::<usize>();
         several += usize::from(macs > 1);
         let shown = Path::new(path).display();
-        let parse = || File::parse(&text, &[]).unwrap_or_else(|refused| panic!("{shown}: {refused}"));
+        let parse = || NixFile::parse(&text, &[]).unwrap_or_else(|refused| panic!("{shown}: {refused}"));
         if macs > 1 {
-            let change = Change::Remove { kind: Kind::Volume, name: "etcd-1".to_owned() };
+            let change = Change::Remove { kind: EntryKind::Volume, name: "etcd-1".to_owned() };
             let none = parse().edited(&change, &json!({}), None);
             assert!(none.is_err(), "{shown}: edited without a choice among {blocks:?}");
         }
@@ -289,7 +289,7 @@ fn edits_leave_public_files_unchanged_outside_our_block() {
             })
             .collect();
         let declared = |text: &str, names: &[String], what: &str| {
-            let file = File::parse(text, &[]).and_then(|file| file.choose(&choice(names)));
+            let file = NixFile::parse(text, &[]).and_then(|file| file.choose(&choice(names)));
             file.unwrap_or_else(|refused| panic!("{what}: {names:?}: {refused}\n{text}")).declared()
         };
         let before: Vec<Value> = single

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use nixvol_net::expect::{gets_through, hold, meant};
-use nixvol_net::model::{Declaration, End, Expectation, Party, Protocol};
+use nixvol_net::model::{Declaration, Endpoint, Expectation, Party, Protocol};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{ICMP, TCP, UDP};
 use nixvol_net::reach::{Flow, Flows, Opener, Reach, Reason};
@@ -130,8 +130,12 @@ fn is_meant(plan: &Plan, expectation: &Expectation, flow: &Flow, reason: Reason)
     let provider = |address: Ipv4Addr| plan.bridges.iter().find(|bridge| bridge.region.contains(address));
     let is_lan = |address: Ipv4Addr| address.is_private() || address.is_link_local();
     let named = |party: &Party, address: Ipv4Addr| match party {
-        Party::End(End::Provider(name)) => provider(address).is_some_and(|bridge| bridge.provider == *name),
-        Party::End(End::Volume(name)) => plan.volume(name).is_some_and(|volume| volume.address == address),
+        Party::End(Endpoint::Provider(name)) => {
+            provider(address).is_some_and(|bridge| bridge.provider == *name)
+        }
+        Party::End(Endpoint::Volume(name)) => {
+            plan.volume(name).is_some_and(|volume| volume.address == address)
+        }
         Party::Internet => provider(address).is_none() && !is_lan(address) && !address.is_loopback(),
         Party::Lan => provider(address).is_none() && is_lan(address),
         Party::Localhost => address.is_loopback(),

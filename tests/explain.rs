@@ -3,12 +3,14 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-use nixvol_net::explain::{Captured, Error, Explanation, Question, Rules, STOCK_MAIN, explain, ways_out};
+use nixvol_net::explain::{
+    Captured, ExplainError, ExplainedRules, Explanation, Question, STOCK_MAIN, explain, ways_out,
+};
 use nixvol_net::loading::{Interfaces, load};
 use nixvol_net::model::Declaration;
 use nixvol_net::pf::eval::{Detail, Outcome, Via};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{ACK, ECHO, Interface, Packet, SYN, TCP, UDP};
+use nixvol_net::plan::policy::{ACK, ECHO, PolicyInterface, PolicyPacket, SYN, TCP, UDP};
 use nixvol_net::render::{ANCHOR, bundle};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -30,7 +32,7 @@ impl World {
         Self { declaration, plan, anchor }
     }
 
-    fn ask(&self, from: &str, to: &str, protocol: Option<&str>) -> Result<Explanation, Error> {
+    fn ask(&self, from: &str, to: &str, protocol: Option<&str>) -> Result<Explanation, ExplainError> {
         self.captured(from, to, protocol, &[])
     }
 
@@ -40,9 +42,9 @@ impl World {
         destination: &str,
         protocol: Option<&str>,
         captured: &[Captured],
-    ) -> Result<Explanation, Error> {
+    ) -> Result<Explanation, ExplainError> {
         let question = Question { source, destination, protocol, egress: "en0" };
-        let rules = Rules { anchor: &self.anchor, name: ANCHOR, captured };
+        let rules = ExplainedRules { anchor: &self.anchor, name: ANCHOR, captured };
         explain(&self.declaration, &self.plan, &rules, &question)
     }
 
@@ -203,7 +205,7 @@ fn the_json_has_the_whole_explanation() {
 fn invalid_questions_are_refused_with_a_reason() {
     let rich = rich();
     let wrong = |world: &World, from: &str, to: &str, protocol| match world.ask(from, to, protocol) {
-        Err(Error::Question(wrong)) => format!("{from:?} {to:?}: {wrong}\n"),
+        Err(ExplainError::Question(wrong)) => format!("{from:?} {to:?}: {wrong}\n"),
         other => panic!("{from} {to}: {other:?}"),
     };
     let mut told = String::new();
@@ -452,7 +454,7 @@ fn loaded_rules_match_the_rendered_ones_for_any_interfaces() {
         let told = mine.captured("etcd-1", "etcd-2:2379", None, &captured).expect("an explanation");
         assert!(told.passes && !told.text().contains("is not what"), "{interfaces:?}: {}", told.text());
         assert!(!told.text().contains("no hop is there"), "{interfaces:?}: {}", told.text());
-        let rules = Rules { anchor: &mine.anchor, name: ANCHOR, captured: &captured };
+        let rules = ExplainedRules { anchor: &mine.anchor, name: ANCHOR, captured: &captured };
         assert_eq!(ways_out(&mine.plan, &rules), interfaces.egress, "{interfaces:?}");
     }
     let captured = held(&mine.anchor, &strict(all()));
@@ -546,7 +548,7 @@ fn rules_that_deviate_from_the_declaration_are_reported_prominently() {
     let text = slow.ask("etcd-1", "etcd-2:2379", None).expect("an explanation").text();
     assert!(text.contains("THE RULES ARE WRONG: as declared this packet goes through pipe 20000"), "{text}");
     mine.anchor = "pass quick from any to".to_owned();
-    assert!(matches!(mine.ask("etcd-1", "etcd-2", None), Err(Error::Rules(_))));
+    assert!(matches!(mine.ask("etcd-1", "etcd-2", None), Err(ExplainError::Rules(_))));
 }
 
 /// Every way to name an end of these two topologies, and a few other hosts.
@@ -596,16 +598,16 @@ fn agrees_with_the_policy(world: &World, explanation: &Explanation) -> Result<()
             continue;
         }
         let interface = match hop.interface.as_str() {
-            "lo0" => Interface::Loopback,
-            "en0" => Interface::Egress,
+            "lo0" => PolicyInterface::Loopback,
+            "en0" => PolicyInterface::Egress,
             name => {
                 let bridges = &world.plan.bridges;
                 let found = bridges.iter().position(|bridge| bridge.logical.as_str() == name);
-                Interface::Bridge(found.expect("a bridge"))
+                PolicyInterface::Bridge(found.expect("a bridge"))
             }
         };
         let protocol = explanation.service.protocol;
-        let packet = Packet {
+        let packet = PolicyPacket {
             direction: hop.direction,
             interface,
             source: v4(hop.before.source),
@@ -643,7 +645,7 @@ proptest! {
         let to = if port == 0 { name(to).to_owned() } else { format!("{}:{port}", name(to)) };
         let explanation = match world.ask(name(from), &to, Some(&protocol.to_string())) {
             Ok(explanation) => explanation,
-            Err(Error::Question(wrong)) => {
+            Err(ExplainError::Question(wrong)) => {
                 let known = wrong.message.starts_with("neither") || wrong.message.ends_with("are the same machine");
                 prop_assert!(known, "{}", wrong);
                 return Ok(());

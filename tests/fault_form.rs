@@ -2,16 +2,16 @@
 //! them before ours, exactly the packets between the two endpoints are treated differently, for all packets at all
 //! hooks.
 
-use nixvol_net::packets::{Direction, Map, Set, Side, Space};
+use nixvol_net::packets::{Map, PacketDirection, Set, Side, Space};
 use nixvol_net::pf::eval::Machine;
 use nixvol_net::pf::syntax::Ruleset;
 use nixvol_net::pf::{self, Environment};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::faults::{self, Reach};
-use nixvol_net::plan::policy::Verdict;
+use nixvol_net::plan::faults::{self, FaultEndpoint};
+use nixvol_net::plan::policy::PolicyVerdict;
 use nixvol_net::prove::World;
-use nixvol_net::prove::outcome::{Outcome, Outcomes};
-use nixvol_net::prove::rules::{self, Rules};
+use nixvol_net::prove::outcome::{HookOutcome, Outcomes};
+use nixvol_net::prove::rules::{self, RuleFunctions};
 use serde_json::Value;
 
 use crate::network::Network;
@@ -65,7 +65,7 @@ impl Stand {
         both
     }
 
-    fn read(&self, space: &mut Space, ruleset: &Ruleset, outcomes: &mut Outcomes) -> Rules {
+    fn read(&self, space: &mut Space, ruleset: &Ruleset, outcomes: &mut Outcomes) -> RuleFunctions {
         let mut machine = Machine::new(self.world.environment().interfaces);
         machine.load("", ruleset);
         machine.index();
@@ -75,7 +75,7 @@ impl Stand {
     /// The packets from one endpoint to another.
     fn way(&self, space: &mut Space, from: End, to: End) -> Set {
         let mut side = |side, end: End, other: End| {
-            let Reach { networks, without } = faults::reach(&self.plan, end, other).expect("an end");
+            let FaultEndpoint { networks, without } = faults::reach(&self.plan, end, other).expect("an end");
             let parts: Vec<Set> =
                 networks.iter().map(|net| space.network(side, net.addr().into(), net.prefix_len())).collect();
             let all = space.union(&parts);
@@ -102,7 +102,7 @@ impl Stand {
         let (there, back) = (self.way(&mut space, Some(one), other), self.way(&mut space, other, Some(one)));
         let between = space.or(there, back);
         assert!(!there.is_empty() && !back.is_empty(), "{one} {other:?}");
-        let drop = outcomes.constant(Outcome { verdict: Verdict::Drop, translation: None });
+        let drop = outcomes.constant(HookOutcome { verdict: PolicyVerdict::Drop, translation: None });
         let must = space.choose(between, drop, alone.outcome);
         let alone_must = space.choose(between, drop, alone.fragment);
         let pipes = (&cut.pipes, &cut.sequences) == (&alone.pipes, &alone.sequences);
@@ -140,7 +140,7 @@ impl Stand {
         };
         let found = space.renumber(slow.pipes, &mut |at| number(&slow.sequences[at as usize]));
         let mut must = space.renumber(alone.pipes, &mut |at| number(&alone.sequences[at as usize]));
-        let out = space.direction(Direction::Out);
+        let out = space.direction(PacketDirection::Out);
         let loopback = space.interface("lo0");
         for (from, to, pipe) in [(Some(one), other, 29_999), (other, Some(one), 29_998)] {
             let way = self.way(&mut space, from, to);
@@ -166,7 +166,7 @@ impl Stand {
         };
         let gateways =
             self.plan.bridges.iter().filter(|it| is_of(it.provider.as_str(), "")).map(|it| it.gateway.addr());
-        let served = |it: &&nixvol_net::plan::Volume| {
+        let served = |it: &&nixvol_net::plan::PlannedVolume| {
             it.attachment == nixvol_net::model::VolumeAttachment::Host
                 && is_of(it.provider.as_str(), it.name.as_str())
         };

@@ -3,9 +3,11 @@
 
 use std::net::Ipv4Addr;
 
-use nixvol_net::model::{self, End, Protocol};
-use nixvol_net::plan::policy::{Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP, Verdict};
-use nixvol_net::plan::{Flow, Plan};
+use nixvol_net::model::{self, Endpoint, Protocol};
+use nixvol_net::plan::policy::{
+    Because, ECHO, ICMP, PolicyDirection, PolicyInterface, PolicyPacket, PolicyVerdict, SYN, TCP, UDP,
+};
+use nixvol_net::plan::{PermittedFlow, Plan};
 use nixvol_net::prove::prove;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -216,9 +218,9 @@ proptest! {
         let hosts: Vec<Ipv4Addr> = ["10.0.1.2", "10.0.2.2", "10.0.9.9", "10.1.1.2", "10.1.9.9", "10.2.9.9", "10.3.9.9"]
             .iter().map(|host| host.parse().expect("an address")).collect();
         let declaration = declared(&input);
-        let range = |end: &End| declaration.range(end);
-        let in_flow = |flow: &Flow, packet: &Packet| {
-            let holds = |ends: &[End], address: &Ipv4Addr| ends.iter().any(|end| range(end).contains(address));
+        let range = |end: &Endpoint| declaration.range(end);
+        let in_flow = |flow: &PermittedFlow, packet: &PolicyPacket| {
+            let holds = |ends: &[Endpoint], address: &Ipv4Addr| ends.iter().any(|end| range(end).contains(address));
             let number = flow.protocol.map(|protocol| match protocol.word() { "tcp" => TCP, "udp" => UDP, _ => ICMP });
             number.is_none_or(|number| number == packet.protocol)
                 && flow.ports.as_ref().is_none_or(|ports| ports.contains(packet.port))
@@ -227,18 +229,18 @@ proptest! {
         for source in &hosts {
             for destination in &hosts {
                 for (protocol, port) in [(TCP, 77), (TCP, 79), (TCP, 81), (UDP, 80), (ICMP, 0), (47, 0)] {
-                    let packet = |direction| Packet {
-                        direction, interface: Interface::Loopback, source: *source, destination: *destination,
+                    let packet = |direction| PolicyPacket {
+                        direction, interface: PolicyInterface::Loopback, source: *source, destination: *destination,
                         protocol, port, flags: SYN, icmp: ECHO,
                     };
-                    let incoming = plan.policy.decide(&packet(Direction::In));
+                    let incoming = plan.policy.decide(&packet(PolicyDirection::In));
                     if matches!(incoming.because, Because::Within(_)) {
                         continue;
                     }
-                    let passes = plan.flows.iter().any(|flow| in_flow(flow, &packet(Direction::In)));
-                    prop_assert_eq!(incoming.verdict == Verdict::Pass, passes, "{:?}", packet(Direction::In));
-                    let outgoing = plan.policy.decide(&packet(Direction::Out));
-                    let masqueraded = plan.masquerades.iter().any(|m| in_flow(&m.flow, &packet(Direction::Out)));
+                    let passes = plan.flows.iter().any(|flow| in_flow(flow, &packet(PolicyDirection::In)));
+                    prop_assert_eq!(incoming.verdict == PolicyVerdict::Pass, passes, "{:?}", packet(PolicyDirection::In));
+                    let outgoing = plan.policy.decide(&packet(PolicyDirection::Out));
+                    let masqueraded = plan.masquerades.iter().any(|m| in_flow(&m.flow, &packet(PolicyDirection::Out)));
                     prop_assert_eq!(outgoing.translation.is_some(), masqueraded);
                 }
             }
@@ -251,14 +253,14 @@ proptest! {
         let mut input = default_input();
         input["links"] = json!(links);
         let plan = Plan::of(&declared(&input));
-        let provider = |end: &End| match end {
-            End::Provider(name) => name.clone(),
-            End::Volume(name) => plan.volume(name).expect("a volume").provider.clone(),
+        let provider = |end: &Endpoint| match end {
+            Endpoint::Provider(name) => name.clone(),
+            Endpoint::Volume(name) => plan.volume(name).expect("a volume").provider.clone(),
         };
         // Whether the flow passes from every address of one endpoint to every address of another. Endpoints are nested
         // or disjoint.
-        let passes = |flow: &Flow, from: &End, to: &End, protocol: Option<Protocol>, port: Option<u16>| {
-            let holds = |ends: &[End], end: &End| ends.contains(end) || ends.contains(&End::Provider(provider(end)));
+        let passes = |flow: &PermittedFlow, from: &Endpoint, to: &Endpoint, protocol: Option<Protocol>, port: Option<u16>| {
+            let holds = |ends: &[Endpoint], end: &Endpoint| ends.contains(end) || ends.contains(&Endpoint::Provider(provider(end)));
             holds(&flow.from, from) && holds(&flow.to, to)
                 && (flow.protocol.is_none() || flow.protocol == protocol)
                 && flow.ports.as_ref().is_none_or(|ports| port.is_some_and(|port| ports.contains(port)))

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use nixvol_net::edit::{File, Why};
+use nixvol_net::edit::{NixFile, Why};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -119,7 +119,7 @@ fn nix_that_nests_too_deep_is_refused_where_it_does() {
     for (what, expression) in deep(100_000) {
         let text = module(&expression);
         // In the 2 MB of a test's thread.
-        let Err(refused) = File::parse(&text, &[]) else { panic!("{what}: parsed") };
+        let Err(refused) = NixFile::parse(&text, &[]) else { panic!("{what}: parsed") };
         assert_eq!(refused.why, Why::TooDeep, "{what}");
         if what != "brackets" && what != "a sum" {
             continue;

@@ -274,7 +274,7 @@ fn output_of_real_macs_is_parsed() {
     );
     let pipes: Vec<_> =
         ["dnctl-list-26.5", "dnctl-list-flows"].map(|name| darwin::pipes(&text(name))[&1]).into();
-    let pipe = |delay, loss, rate| darwin::Pipe { delay, loss, rate };
+    let pipe = |delay, loss, rate| darwin::DummynetPipe { delay, loss, rate };
     assert_eq!(pipes, [pipe(150, 5_000, 50_000_000_000), pipe(0, 10_000, 0)]);
     let job = darwin::job(&text("launchctl-print").replace('\t', ""));
     assert!(

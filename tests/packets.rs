@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use nixvol_net::packets::{Direction, Family, Field, Map, Packet, Set, Side, Space};
+use nixvol_net::packets::{Field, Map, PacketDirection, PacketFamily, Set, Side, Space, WitnessPacket};
 use proptest::prelude::*;
 
 const INTERFACES: [&str; 3] = ["lo0", "en0", "bridge2000"];
@@ -52,7 +52,7 @@ fn words() -> impl Strategy<Value = Words> {
 impl Words {
     fn set(&self, space: &mut Space) -> Set {
         match self {
-            Self::Out => space.direction(Direction::Out),
+            Self::Out => space.direction(PacketDirection::Out),
             Self::On(name) => space.interface(name),
             Self::Strange => {
                 let named = INTERFACES.map(|name| space.interface(name));
@@ -87,9 +87,9 @@ impl Words {
         }
     }
 
-    fn has(&self, packet: &Packet) -> bool {
+    fn has(&self, packet: &WitnessPacket) -> bool {
         match self {
-            Self::Out => packet.direction == Direction::Out,
+            Self::Out => packet.direction == PacketDirection::Out,
             Self::On(name) => packet.interface == *name,
             Self::Strange => !INTERFACES.contains(&packet.interface.as_str()),
             Self::Network(is_source, address, prefix) => {
@@ -109,7 +109,7 @@ impl Words {
     }
 }
 
-fn packets() -> impl Strategy<Value = Packet> {
+fn packets() -> impl Strategy<Value = WitnessPacket> {
     let address = || {
         prop_oneof![
             (0u8..2, any::<u8>(), any::<u8>()).prop_map(|(b, c, d)| IpAddr::from([10, b, c, d])),
@@ -130,8 +130,8 @@ fn packets() -> impl Strategy<Value = Packet> {
     );
     fields.prop_map(
         |(is_out, interface, (source, destination), protocol, (source_port, destination_port, flags))| {
-            Packet {
-                direction: if is_out { Direction::Out } else { Direction::In },
+            WitnessPacket {
+                direction: if is_out { PacketDirection::Out } else { PacketDirection::In },
                 interface: interface.to_owned(),
                 source,
                 destination,
@@ -139,7 +139,7 @@ fn packets() -> impl Strategy<Value = Packet> {
                 source_port,
                 destination_port,
                 flags,
-                ..Packet::default()
+                ..WitnessPacket::default()
             }
         },
     )
@@ -205,7 +205,7 @@ proptest! {
             let set = rule.set(&mut space);
             function = space.choose(set, Map::constant(u32::try_from(number).expect("few") + 1), function);
         }
-        let decides = |packet: &Packet| (1..).zip(&rules).find(|(_, rule)| rule.has(packet)).map_or(0, |(number, _)| number);
+        let decides = |packet: &WitnessPacket| (1..).zip(&rules).find(|(_, rule)| rule.has(packet)).map_or(0, |(number, _)| number);
         for packet in &packets {
             prop_assert_eq!(space.of(function, packet), decides(packet));
         }
@@ -224,7 +224,7 @@ proptest! {
         let address = IpAddr::from([10, 1, 2, 3]);
         let put = space.with_address(function, Side::Source, address);
         let laid = space.overlay(set, put, function, &mut |number| number + 100);
-        let moved = Packet { source: address, destination: packet.destination, ..packet.clone() };
+        let moved = WitnessPacket { source: address, destination: packet.destination, ..packet.clone() };
         let expected = if c.has(&packet) && packet.destination.is_ipv4() {
             Some(100 + space.of(function, &moved))
         } else if c.has(&packet) { None } else { Some(space.of(function, &packet)) };
@@ -261,8 +261,8 @@ fn ranges_and_networks_round_trip() {
     let network = space.network(Side::Destination, v6, 32);
     let low = u128::from("2001:db8::".parse::<std::net::Ipv6Addr>().expect("an address"));
     assert_eq!(
-        space.address_ranges(network, Side::Destination, Family::Inet6),
+        space.address_ranges(network, Side::Destination, PacketFamily::Inet6),
         [(low, low + (u128::MAX >> 32))]
     );
-    assert!(space.address_ranges(network, Side::Destination, Family::Inet).is_empty());
+    assert!(space.address_ranges(network, Side::Destination, PacketFamily::Inet).is_empty());
 }

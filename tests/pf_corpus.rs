@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nixvol_net::pf::{Environment, Error, Names, parse, print, print_dry_run};
+use nixvol_net::pf::{Environment, Names, ParseError, parse, print, print_dry_run};
 
 /// The environment in which the corpus was made, with the names of macOS.
 pub fn environment() -> Environment {
@@ -119,7 +119,7 @@ fn errors_are_at_the_lines_that_pfctl_rejects() {
 
 #[test]
 fn refusals_are_worded_as_in_the_corpus() {
-    let word = |error: &Error| format!("stdin:{error}\n");
+    let word = |error: &ParseError| format!("stdin:{error}\n");
     for (name, input, wanted) in pairs(&ours("reject")) {
         let errors = parse(&input, &environment()).expect_err(&name);
         let found: String = errors.iter().map(word).collect();

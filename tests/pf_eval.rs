@@ -248,7 +248,7 @@ fn loaded_rulesets_can_be_inspected() {
     let machine = machine("anchor \"b/*\"\n", &[("b/x", "pass all\n"), ("b/y", "block all\n")]);
     let loaded = machine.loaded();
     let main = loaded.ruleset(0).expect("the main ruleset");
-    let call = main.rules(nixvol_net::pf::eval::List::Filter)[0].call().expect("a call");
+    let call = main.rules(nixvol_net::pf::eval::RuleList::Filter)[0].call().expect("a call");
     assert!(call.wildcard && loaded.find("b") == Some(call.ruleset));
     let parent = loaded.ruleset(call.ruleset).expect("a parent");
     let paths: Vec<_> = parent

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use nixvol_net::pf::eval::{
-    Answer, Hook, Inner, List, Machine, Outcome, Packet, Segment, Transport, bits_of,
+    Hook, Inner, Machine, Outcome, Packet, PathVerdicts, RuleList, TcpSegment, Transport, bits_of,
 };
 use nixvol_net::pf::syntax::{
-    Action, Address, AnchorCall, Block, Direction, Dummynet, Dynamic, Endpoint, EndpointKind, Family, Icmp,
-    Interface, NumberMatch, Place, Pool, PoolHost, PoolKind, PortMatch, Route, RouteKind, Rule, Ruleset,
+    Action, Address, AnchorCall, Block, Direction, Dummynet, Dynamic, EndpointKind, Family, HostMatch, Icmp,
+    Interface, NumberMatch, Pool, PoolHost, PoolKind, PortMatch, Position, Route, RouteKind, Rule, Ruleset,
     SetOption, Setting, SettingValue, SourceTrack, StateKind, StatePolicy, Table, TableEntry, TableSource,
     Tagged, TcpFlags,
 };
@@ -61,9 +61,9 @@ fn port_conditions() -> impl Strategy<Value = PortMatch> {
     })
 }
 
-fn endpoints() -> impl Strategy<Value = Endpoint> {
+fn endpoints() -> impl Strategy<Value = HostMatch> {
     (any::<bool>(), rule_addresses(), option::of(port_conditions()))
-        .prop_map(|(not, address, port)| Endpoint { not, address, port })
+        .prop_map(|(not, address, port)| HostMatch { not, address, port })
 }
 
 fn endpoint_kinds() -> impl Strategy<Value = EndpointKind> {
@@ -202,7 +202,7 @@ fn rulesets_of(rules_each: std::ops::Range<usize>) -> impl Strategy<Value = Rule
             rules.dummynet = dummynet;
             let settings = tables.into_iter().map(SettingValue::Table);
             let skip = skip.map(|name| SettingValue::Option(SetOption::Skip(Interface { not: false, name })));
-            let setting = |value| Setting { place: Place::default(), value };
+            let setting = |value| Setting { place: Position::default(), value };
             ruleset.settings = settings.chain(skip).map(setting).collect();
             ruleset
         },
@@ -228,7 +228,7 @@ fn in_their_lists(mut ruleset: Ruleset) -> Ruleset {
 fn transports() -> impl Strategy<Value = Transport> {
     let port = || prop_oneof![5 => 0u16..6, 1 => Just(500u16), 1 => any::<u16>()];
     let segment = (any::<u8>(), any::<u32>(), any::<u32>(), 0u32..2000, any::<u16>()).prop_map(
-        |(flags, sequence, acknowledgement, length, window)| Segment {
+        |(flags, sequence, acknowledgement, length, window)| TcpSegment {
             flags,
             sequence,
             acknowledgement,
@@ -345,14 +345,14 @@ proptest! {
         probes in vec(addresses(), 1..20),
     ) {
         let mut rule = Rule::new(Action::Block(Block::Drop));
-        rule.source = Endpoint { port: None, ..endpoint };
+        rule.source = HostMatch { port: None, ..endpoint };
         let mut ruleset = Ruleset::default();
         ruleset.rules.filter.push(rule);
-        ruleset.settings.push(Setting { place: Place::default(), value: SettingValue::Table(table) });
+        ruleset.settings.push(Setting { place: Position::default(), value: SettingValue::Table(table) });
         let mut machine = Machine::default();
         machine.load("", &ruleset);
         let loaded = machine.loaded();
-        let rule = &loaded.ruleset(0).expect("the main one").rules(List::Filter)[0];
+        let rule = &loaded.ruleset(0).expect("the main one").rules(RuleList::Filter)[0];
         for probe in probes {
             let family = nixvol_net::pf::eval::family_of(probe);
             let Some(ranges) = rule.source().addresses(loaded.tables(), family, true) else { continue };
@@ -369,7 +369,7 @@ proptest! {
                 fragment: false,
                 ip: nixvol_net::pf::eval::Ip::default(),
             };
-            let is_blocked = matches!(machine.decide(&packet), Answer::Single(v) if v.action == Outcome::Block);
+            let is_blocked = matches!(machine.decide(&packet), PathVerdicts::Single(v) if v.action == Outcome::Block);
             prop_assert_eq!(ranges.contains(bits_of(probe)), is_blocked);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use nixvol_net::pf::eval::{Answer, Machine, Outcome, Packet, Verdict};
+use nixvol_net::pf::eval::{Machine, Outcome, Packet, PathVerdicts, Verdict};
 use nixvol_net::pf::{Environment, parse};
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ fn words(verdict: &Verdict) -> String {
     words
 }
 
-pub fn answer_words(answer: &Answer) -> String {
+pub fn answer_words(answer: &PathVerdicts) -> String {
     answer.verdicts().iter().map(words).collect::<Vec<_>>().join(", ")
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nixvol_net::model::{End, Name};
+use nixvol_net::model::{Endpoint, Name};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{KernelNames, WIDTH, mermaid, svg, text};
 use roxmltree::{Document, Node};
@@ -308,7 +308,7 @@ fn every_link_of_the_svg_has_a_line_to_each_endpoint() {
                 assert!((label.left - label_x).abs() < 9.0 || (label.right - label_x).abs() < 9.0);
                 // An arrow head points at an endpoint that is a destination, and at the label if the endpoint is a
                 // source.
-                let end = |ends: &BTreeSet<End>| ends.iter().any(|end| end.name().as_str() == line.to);
+                let end = |ends: &BTreeSet<Endpoint>| ends.iter().any(|end| end.name().as_str() == line.to);
                 let opens = end(&link.from) || (link.bidirectional && end(&link.to));
                 let reached = end(&link.to) || (link.bidirectional && end(&link.from));
                 assert_eq!(line.heads.matches('M').count(), usize::from(opens) + usize::from(reached));
@@ -329,8 +329,8 @@ fn every_link_of_the_svg_has_a_line_to_each_endpoint() {
             let all: BTreeSet<String> =
                 link.from.iter().chain(&link.to).map(|end| end.name().to_string()).collect();
             let providers = plan.bridges.len();
-            let is_whole = |ends: &BTreeSet<End>| {
-                ends.iter().filter(|end| matches!(end, End::Provider(_))).count() == providers
+            let is_whole = |ends: &BTreeSet<Endpoint>| {
+                ends.iter().filter(|end| matches!(end, Endpoint::Provider(_))).count() == providers
             };
             // With many providers, they are drawn as `every provider`.
             if providers > 8 && (is_whole(&link.from) || is_whole(&link.to)) {
@@ -356,7 +356,7 @@ fn the_pictures_name_links_alike_and_show_the_internet_this_mac_and_localhost() 
             let name = format!("links.{}", link.index);
             let words = plan.describe(link);
             let ends =
-                |ends: &BTreeSet<End>| ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>();
+                |ends: &BTreeSet<Endpoint>| ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>();
             let declared = &input["links"][link.index];
             let sorted = |value: &Value| {
                 let mut all: Vec<String> = serde_json::from_value(value.clone()).expect("names");

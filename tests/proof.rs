@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use nixvol_net::pf;
-use nixvol_net::pf::eval::{Answer, Machine, Shaping};
+use nixvol_net::pf::eval::{Machine, PathVerdicts, Shaping};
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::{Refutation, Violation, World, prove};
 use proptest::prelude::*;
@@ -75,7 +75,7 @@ pub fn is_refuted(plan: &Plan, anchor: &str, mutant: &str) -> bool {
     for violation in violations {
         match violation {
             Violation::Packet(example) => {
-                let what = |answer: &Answer| {
+                let what = |answer: &PathVerdicts| {
                     let verdict = &answer.verdicts()[0];
                     (verdict.action, verdict.reply, verdict.state, verdict.via, verdict.after)
                 };
@@ -316,12 +316,13 @@ fn an_anchor_with_syntax_errors_is_refused_with_their_lines() {
 /// against the evaluator and the policy, as an independent check.
 #[test]
 fn a_grid_of_packets_agrees_with_the_policy() {
-    use nixvol_net::plan::policy::{ACK, Direction, ECHO, Interface, Packet, SYN};
+    use nixvol_net::plan::policy::{ACK, ECHO, PolicyDirection, PolicyInterface, PolicyPacket, SYN};
     for input in [default_input(), every_kind(), fixture("conditions.json")] {
         let (plan, anchor) = plan_and_anchor(&input);
         let machine = machine(&plan, &anchor);
         let world = World::new(&plan, &anchor);
-        let hooks: Vec<(&str, Interface)> = world.interfaces().chain([("en7", Interface::New)]).collect();
+        let hooks: Vec<(&str, PolicyInterface)> =
+            world.interfaces().chain([("en7", PolicyInterface::New)]).collect();
         let mut addresses: Vec<std::net::Ipv4Addr> =
             vec!["127.0.0.1", "127.0.1.1", "192.168.1.7", "8.8.8.8", "224.0.0.1"]
                 .into_iter()
@@ -348,7 +349,7 @@ fn a_grid_of_packets_agrees_with_the_policy() {
                     ("icmp", 1, 0, ""),
                     ("47", 47, 0, ""),
                 ] {
-                    for (word, direction) in [("in", Direction::In), ("out", Direction::Out)] {
+                    for (word, direction) in [("in", PolicyDirection::In), ("out", PolicyDirection::Out)] {
                         for (hook, interface) in hooks.iter().copied() {
                             let mut packet = json!({ "dir": word, "if": hook, "proto": name, "src": source, "dst": destination });
                             if matches!(number, 6 | 17) {
@@ -361,7 +362,7 @@ fn a_grid_of_packets_agrees_with_the_policy() {
                             let packet: nixvol_net::pf::eval::Packet =
                                 serde_json::from_value(packet).expect("a packet");
                             let answer = machine.decide(&packet);
-                            let asked = Packet {
+                            let asked = PolicyPacket {
                                 direction,
                                 interface,
                                 source: *source,

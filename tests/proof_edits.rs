@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use nixvol_net::loading::{self, Interfaces};
 use nixvol_net::packets;
-use nixvol_net::pf::eval::{self, Answer, Hook, Machine, Packet, Segment, Shaping, Transport};
+use nixvol_net::pf::eval::{self, Hook, Machine, Packet, PathVerdicts, Shaping, TcpSegment, Transport};
 use nixvol_net::pf::syntax::Direction;
 use nixvol_net::pf::{self, Environment};
 use nixvol_net::plan::Plan;
-use nixvol_net::plan::policy::{self, Verdict};
-use nixvol_net::prove::outcome::{Outcome, Outcomes};
+use nixvol_net::plan::policy::{self, PolicyVerdict};
+use nixvol_net::prove::outcome::{HookOutcome, Outcomes};
 use nixvol_net::prove::policy::AS_THEY_ARE;
 use nixvol_net::prove::{self, Refutation, World, prove};
 use serde_json::{Value, json};
@@ -565,7 +565,7 @@ fn packet(chance: &mut Chance, addresses: &[Ipv4Addr], ports: &[u16]) -> Packet 
     let (source, destination) = (chance.of(addresses), chance.of(addresses));
     let (sport, dport) = (chance.of(&[40_000, 443, 53]), chance.of(ports));
     let flags = chance.of(&[0x02, 0x02, 0x10, 0x12, 0x04, 0x14, 0x11, 0x00, 0x06, 0x29]);
-    let segment = Segment { flags, sequence: 1000, acknowledgement: 0, length: 0, window: 65_535 };
+    let segment = TcpSegment { flags, sequence: 1000, acknowledgement: 0, length: 0, window: 65_535 };
     let transport = match chance.below(5) {
         0 | 1 => Transport::Tcp { source: sport, destination: dport, segment },
         2 => Transport::Udp { source: sport, destination: dport },
@@ -593,7 +593,7 @@ fn packet(chance: &mut Chance, addresses: &[Ipv4Addr], ports: &[u16]) -> Packet 
 }
 
 /// Everything of a verdict except which rule decided.
-fn what(answer: &Answer) -> impl PartialEq + std::fmt::Debug + use<> {
+fn what(answer: &PathVerdicts) -> impl PartialEq + std::fmt::Debug + use<> {
     let eval::Verdict { action, via, state, translation, shaping, after, reply, .. } =
         answer.verdicts()[0].clone();
     let translation = translation.map(|translation| (translation.kind, translation.anchor));
@@ -647,13 +647,13 @@ fn no_edit_that_changes_a_verdict_is_proven() {
 }
 
 /// Converts a packet of the evaluator to one of the packet sets.
-fn asked(packet: &Packet) -> packets::Packet {
+fn asked(packet: &Packet) -> packets::WitnessPacket {
     let hook = &packet.hooks[0];
-    let mut asked = packets::Packet {
+    let mut asked = packets::WitnessPacket {
         direction: if hook.direction == Direction::In {
-            packets::Direction::In
+            packets::PacketDirection::In
         } else {
-            packets::Direction::Out
+            packets::PacketDirection::Out
         },
         interface: hook.interface.clone(),
         source: packet.source,
@@ -661,7 +661,7 @@ fn asked(packet: &Packet) -> packets::Packet {
         protocol: packet.protocol(),
         fragment: packet.fragment,
         options: packet.ip.options,
-        ..packets::Packet::default()
+        ..packets::WitnessPacket::default()
     };
     match packet.transport {
         Transport::Tcp { source, destination, segment } => {
@@ -711,16 +711,16 @@ fn functions_agree_with_the_evaluator_and_the_policy() {
                 continue;
             }
             let own = world.address_of(&asked.interface);
-            let found = Outcome::of(kernel, own);
+            let found = HookOutcome::of(kernel, own);
             if packet.fragment {
                 let alone = outcomes.outcome(space.of(rules.fragment, &asked)).verdict;
-                let alone = if alone == Verdict::Pass { Verdict::Carry } else { alone };
+                let alone = if alone == PolicyVerdict::Pass { PolicyVerdict::Carry } else { alone };
                 let is_held = space.of(rules.reassembly, &asked) != AS_THEY_ARE;
-                assert_eq!(found.verdict, if is_held { Verdict::Drop } else { alone }, "{packet:?}");
+                assert_eq!(found.verdict, if is_held { PolicyVerdict::Drop } else { alone }, "{packet:?}");
                 continue;
             }
             let decision = plan.policy.decide(&policy_packet(&packet, &world));
-            let expected = Outcome { verdict: decision.verdict, translation: decision.translation };
+            let expected = HookOutcome { verdict: decision.verdict, translation: decision.translation };
             assert_eq!(outcomes.outcome(space.of(policy.outcome, &asked)), expected, "{packet:?}");
             assert_eq!(outcomes.outcome(space.of(rules.outcome, &asked)), found, "{packet:?}");
             let sequence = &rules.sequences[space.of(rules.pipes, &asked) as usize];
@@ -732,7 +732,7 @@ fn functions_agree_with_the_evaluator_and_the_policy() {
     }
 }
 
-fn policy_packet(packet: &Packet, world: &World) -> policy::Packet {
+fn policy_packet(packet: &Packet, world: &World) -> policy::PolicyPacket {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else {
         panic!("only IPv4 is asked about");
     };
@@ -742,10 +742,10 @@ fn policy_packet(packet: &Packet, world: &World) -> policy::Packet {
         Transport::Icmp { kind, .. } => (0, 0, kind),
         Transport::Esp { .. } | Transport::Other(_) => (0, 0, 0),
     };
-    policy::Packet {
+    policy::PolicyPacket {
         direction: match packet.hooks[0].direction {
-            Direction::In => policy::Direction::In,
-            Direction::Out => policy::Direction::Out,
+            Direction::In => policy::PolicyDirection::In,
+            Direction::Out => policy::PolicyDirection::Out,
         },
         interface: world.kind(&packet.hooks[0].interface),
         source,

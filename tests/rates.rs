@@ -11,7 +11,9 @@ use nixvol_net::explain::{STOCK_MAIN, examples};
 use nixvol_net::loading::Interfaces;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
-use nixvol_net::router::{Cast, EGRESS, Fate, NodeId, Router, Rules, Source, Topology, Ways};
+use nixvol_net::router::{
+    AnchorSource, EGRESS, ExampleHosts, NodeId, PacketFate, Router, RouterRules, Topology, Ways,
+};
 use nixvol_net::wire::{Offload, read};
 use serde_json::{Value, json};
 
@@ -57,11 +59,11 @@ fn router(input: &Value, text: &str, interfaces: impl Fn(&Plan) -> Interfaces) -
     let plan = Plan::of(&declared(input));
     let examples = examples(&plan);
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
-    let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
+    let topology = Topology::of(&plan, &ExampleHosts { mac, lan, internet, strangers: Vec::new() });
     let interfaces = interfaces(&plan);
     let path = plan.anchor.as_str();
-    let source = Source { main: STOCK_MAIN, path, text, file: "anchor", interfaces: &interfaces };
-    let rules = Rules::load(&topology, &source).expect("rules");
+    let source = AnchorSource { main: STOCK_MAIN, path, text, file: "anchor", interfaces: &interfaces };
+    let rules = RouterRules::load(&topology, &source).expect("rules");
     let ways = Ways::new(&plan.pipes);
     Router::new(topology, rules, ways)
 }
@@ -133,7 +135,7 @@ fn connection(
         let mut bytes = Vec::new();
         builder.write_to_vec(&mut bytes, &[]).expect("a packet");
         let (fate, _) = router.receive(sender.0, &mut bytes, Offload::default(), at);
-        fate == Fate::Delivered(receiver.0)
+        fate == PacketFate::Delivered(receiver.0)
     })
 }
 
@@ -150,7 +152,7 @@ pub fn flows(router: &mut Router, from: &str, first: u16, count: u16) -> (usize,
             .write_to_vec(&mut bytes, b"question")
             .expect("a packet");
         let (fate, _) = router.receive(from.0, &mut bytes, Offload::default(), Duration::from_secs(1));
-        if fate == Fate::Delivered(to.0) {
+        if fate == PacketFate::Delivered(to.0) {
             arrived += 1;
             read(&bytes).expect("a packet");
             ports.insert(u16::from_be_bytes([bytes[20], bytes[21]]));

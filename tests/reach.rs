@@ -6,9 +6,10 @@ use nixvol_net::model::VolumeAttachment;
 use nixvol_net::packets::{Along, Side};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{
-    Because, Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, Translation, UDP, Verdict,
+    Because, ECHO, ICMP, PolicyDirection, PolicyInterface, PolicyPacket, PolicyVerdict, SYN, TCP,
+    Translation, UDP,
 };
-use nixvol_net::reach::{Fate, Flow, Flows, Opener, Outcome, Reach, Reason};
+use nixvol_net::reach::{Flow, FlowOutcome, FlowVerdict, Flows, Opener, Reach, Reason};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -40,25 +41,25 @@ impl<'a> Walk<'a> {
     }
 
     /// The hooks at which pf sees the first packet of a flow.
-    fn hooks(&self, flow: &Flow) -> Vec<(Direction, Interface)> {
-        use Direction::{In, Out};
+    fn hooks(&self, flow: &Flow) -> Vec<(PolicyDirection, PolicyInterface)> {
+        use PolicyDirection::{In, Out};
         let source = match flow.opener {
             Opener::ThisMac => MAC,
             Opener::Address(address) => address,
         };
         let to = self.bridge(flow.destination);
-        let leaving = to.map_or(Interface::Egress, Interface::Bridge);
+        let leaving = to.map_or(PolicyInterface::Egress, PolicyInterface::Bridge);
         // No packet for localhost comes over a wire; such traffic passes lo0.
         if self.has(source) && self.has(flow.destination)
             || flow.destination.is_loopback() && self.bridge(source).is_some()
         {
-            return vec![(Out, Interface::Loopback), (In, Interface::Loopback)];
+            return vec![(Out, PolicyInterface::Loopback), (In, PolicyInterface::Loopback)];
         }
         if self.has(source) {
             return vec![(Out, leaving)];
         }
         let from = self.bridge(source);
-        let mut hooks = vec![(In, from.map_or(Interface::Egress, Interface::Bridge))];
+        let mut hooks = vec![(In, from.map_or(PolicyInterface::Egress, PolicyInterface::Bridge))];
         if !self.has(flow.destination) && from != to {
             hooks.push((Out, leaving));
         }
@@ -66,7 +67,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The outcome of a flow, hook by hook, and the last reason.
-    pub fn fate(&self, flow: &Flow) -> (Fate, Vec<Because>) {
+    pub fn fate(&self, flow: &Flow) -> (FlowVerdict, Vec<Because>) {
         let source = match flow.opener {
             Opener::ThisMac => MAC,
             Opener::Address(address) => address,
@@ -75,7 +76,7 @@ impl<'a> Walk<'a> {
             (source, flow.destination, None, false);
         let mut because = Vec::new();
         for (direction, interface) in self.hooks(flow) {
-            let packet = Packet {
+            let packet = PolicyPacket {
                 direction,
                 interface,
                 source,
@@ -88,10 +89,10 @@ impl<'a> Walk<'a> {
             let decision = self.plan.policy.decide(&packet);
             because.push(decision.because);
             match decision.verdict {
-                Verdict::Refuse(_) => return (Fate::Refused, because),
-                Verdict::Drop => return (Fate::Dropped, because),
-                Verdict::Pass | Verdict::Carry => passes = true,
-                Verdict::Untouched => {}
+                PolicyVerdict::Refuse(_) => return (FlowVerdict::Refused, because),
+                PolicyVerdict::Drop => return (FlowVerdict::Dropped, because),
+                PolicyVerdict::Pass | PolicyVerdict::Carry => passes = true,
+                PolicyVerdict::Untouched => {}
             }
             match decision.translation {
                 Some(Translation::GatewaySource(gateway)) => source = gateway,
@@ -102,7 +103,7 @@ impl<'a> Walk<'a> {
         }
         // A connection from the Mac itself to a guest meets no rule, and passes.
         passes |= flow.opener == Opener::ThisMac && self.bridge(flow.destination).is_some();
-        (if passes { Fate::Passes(translation) } else { Fate::Untouched }, because)
+        (if passes { FlowVerdict::Passes(translation) } else { FlowVerdict::Untouched }, because)
     }
 }
 
@@ -183,7 +184,7 @@ proptest! {
         let walk = Walk::of(&plan);
         for flow in sample {
             let (fate, because) = walk.fate(&flow);
-            let Outcome { fate: told, reason } = reach.outcome_of(&flows, &flow);
+            let FlowOutcome { fate: told, reason } = reach.outcome_of(&flows, &flow);
             prop_assert_eq!(told, fate, "{:?} {:?}", flow, because);
             prop_assert!(is_reason(reason, &because), "{:?}: {:?} {:?}", flow, reason, because);
             if let Opener::Address(source) = flow.opener {

@@ -1,6 +1,6 @@
 //! Latency by regions: compared with published measurements, with physics, and in every command that shows it.
 
-use nixvol_net::model::regions::{Cloud, Region, Span};
+use nixvol_net::model::regions::{Cloud, Region, RegionPair};
 use serde_json::{Value, json};
 
 use crate::router::Net;
@@ -11,7 +11,7 @@ const TABLES: [&str; 4] = ["aws", "azure", "ibm", "aws-gcp"];
 
 /// A published round trip, and the derived one.
 struct Row {
-    span: Span,
+    span: RegionPair,
     published: f64,
 }
 
@@ -35,7 +35,7 @@ fn rows(table: &str) -> Vec<Row> {
         };
         let region = |name: &str| Region::find(name).unwrap_or_else(|| panic!("{table}: no region {name}"));
         Row {
-            span: Span { from: region(from), to: region(to) },
+            span: RegionPair { from: region(from), to: region(to) },
             published: published.parse().expect("milliseconds"),
         }
     };
@@ -125,7 +125,7 @@ fn every_region_belongs_to_one_cloud_and_is_listed_in_the_help() {
 fn latency_is_symmetric_and_robust_to_rounding() {
     for from in Region::all() {
         for to in Region::all() {
-            let (there, back) = (Span { from, to }, Span { from: to, to: from });
+            let (there, back) = (RegionPair { from, to }, RegionPair { from: to, to: from });
             assert!((there.kilometres() - back.kilometres()).abs() < 1e-6, "{there}");
             let mut landings = back.landings();
             landings.reverse();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use nixvol_net::replay::{self, Played, Row};
+use nixvol_net::replay::{self, Played, RecordedScenario};
 use serde_json::{Value, json};
 
 use crate::support::root;
@@ -41,7 +41,7 @@ pub fn rows() -> Vec<Value> {
     text.lines().map(row).collect()
 }
 
-fn read(row: &Value) -> Row {
+fn read(row: &Value) -> RecordedScenario {
     serde_json::from_value(row.clone()).unwrap_or_else(|error| panic!("{}: {error}", row["id"]))
 }
 

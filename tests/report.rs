@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use base64::Engine;
-use nixvol_net::explain::{Error, Question, Rules, explain};
+use nixvol_net::explain::{ExplainError, ExplainedRules, Question, explain};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
@@ -205,13 +205,13 @@ impl Network {
 
     /// What `explain` says, or nothing where it refuses the question.
     pub fn explain(&self, from: &str, to: &str, protocol: &str) -> Option<nixvol_net::explain::Explanation> {
-        let rules = Rules { anchor: &self.anchor, name: ANCHOR, captured: &[] };
+        let rules = ExplainedRules { anchor: &self.anchor, name: ANCHOR, captured: &[] };
         let protocol = (!protocol.is_empty()).then_some(protocol);
         let question = Question { source: from, destination: to, protocol, egress: "en0" };
         match explain(&self.declaration, &self.plan, &rules, &question) {
             Ok(explanation) => Some(explanation),
-            Err(Error::Question(_)) => None,
-            Err(Error::Rules(refused)) => panic!("{refused:?}"),
+            Err(ExplainError::Question(_)) => None,
+            Err(ExplainError::Rules(refused)) => panic!("{refused:?}"),
         }
     }
 }

@@ -13,7 +13,8 @@ use nixvol_net::pf::syntax::Direction;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
 use nixvol_net::router::{
-    Cast, EGRESS, Fate, Fault, Filter, NodeId, Router, Rules, Side, Source, Stop, Topology, Trouble, Ways,
+    AnchorSource, EGRESS, ExampleHosts, Fault, Filter, NodeAttachment, NodeId, PacketFate, Router,
+    RouterRules, Stop, Topology, Trouble, Ways,
 };
 use nixvol_net::wire::{self, Offload, read};
 use serde_json::{Value, json};
@@ -46,11 +47,13 @@ impl Net {
         let strangers =
             (0..plan.bridges.len()).filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
         let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
-        let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: strangers.collect() });
+        let topology =
+            Topology::of(&plan, &ExampleHosts { mac, lan, internet, strangers: strangers.collect() });
         let interfaces = Interfaces::logical(&plan, EGRESS);
         let path = plan.anchor.as_str();
-        let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, interfaces: &interfaces };
-        let rules = Rules::load(&topology, &source).expect("rules");
+        let source =
+            AnchorSource { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, interfaces: &interfaces };
+        let rules = RouterRules::load(&topology, &source).expect("rules");
         let ways = Ways::new(&plan.pipes);
         let router = Router::new(topology, rules, ways);
         Self { declaration, plan, anchor, router, now: Duration::ZERO }
@@ -65,7 +68,7 @@ impl Net {
     }
 
     /// Sends bytes as a node; returns their fate, and every packet that is delivered, at once or later.
-    pub fn send_raw(&mut self, from: NodeId, bytes: &[u8]) -> (Fate, Vec<Got>) {
+    pub fn send_raw(&mut self, from: NodeId, bytes: &[u8]) -> (PacketFate, Vec<Got>) {
         let mut bytes = bytes.to_vec();
         let (fate, deliveries) = self.router.receive(from, &mut bytes, Offload::default(), self.now);
         let deliveries = deliveries.to_vec();
@@ -168,7 +171,7 @@ fn every_packet_takes_the_path_that_explain_reports() {
 fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -> bool {
     let (source, destination) = {
         let topology = net.router.topology();
-        let both_outside = [from, to].iter().all(|id| topology.node(*id).side == Side::Outside);
+        let both_outside = [from, to].iter().all(|id| topology.node(*id).side == NodeAttachment::Outside);
         if from == to || both_outside {
             return false;
         }
@@ -186,7 +189,7 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
         protocol: Some(protocol),
         egress: EGRESS,
     };
-    let rules = explain::Rules { anchor: &net.anchor, name: ANCHOR, captured: &[] };
+    let rules = explain::ExplainedRules { anchor: &net.anchor, name: ANCHOR, captured: &[] };
     let explanation =
         explain::explain(&net.declaration, &net.plan, &rules, &question).expect("an explanation");
     net.router.rules_mut().machine_mut().forget();
@@ -213,8 +216,8 @@ fn compare(net: &mut Net, from: NodeId, to: NodeId, protocol: &str, port: u16) -
         seen.iter().map(|seen| (seen.interface.clone(), seen.direction)).collect();
     let packet = format!("{source} -> {target} {protocol}");
     assert_eq!(done, told, "{packet}");
-    let passes = explanation.packet.iter().all(explain::Hop::passes);
-    assert_eq!(matches!(fate, Fate::Delivered(id) if id == to), passes, "{packet}: {fate:?}");
+    let passes = explanation.packet.iter().all(explain::ExplainedHook::passes);
+    assert_eq!(matches!(fate, PacketFate::Delivered(id) if id == to), passes, "{packet}: {fate:?}");
     for (hop, seen) in explanation.packet.iter().zip(&seen) {
         if let Some(rule) = &hop.rule {
             let line = format!("{}:{} ", rule.file.as_deref().unwrap_or("?"), rule.line.unwrap_or(0));
@@ -347,16 +350,18 @@ fn without_its_bridge_a_network_is_routed_to_the_egress_interface() {
     let (api, node) = (net.address("api"), net.address("node"));
     let to = |net: &mut Net| net.send("api", &syn(api, node, 7, 22)).first().map(|(to, _)| to.clone());
     assert_eq!(to(&mut net).as_deref(), Some("node"));
-    let Side::Bridge(bridge) = net.router.topology().node(net.id("node")).side else { panic!("no guest") };
+    let NodeAttachment::Bridge(bridge) = net.router.topology().node(net.id("node")).side else {
+        panic!("no guest")
+    };
     net.router.lose_bridge(bridge);
     net.router.write_down();
     assert_eq!(to(&mut net), None);
     let story = net.router.take_stories().remove(0);
     let left: Vec<&str> = story.hops.iter().map(|hop| net.router.topology().name(hop.over)).collect();
-    assert_eq!((left, story.fate), (vec![EGRESS], Some(Fate::Stopped(Stop::Nobody))));
+    assert_eq!((left, story.fate), (vec![EGRESS], Some(PacketFate::Stopped(Stop::Nobody))));
     // The Mac has no interface there, so a packet from a guest is not received.
     let id = net.id("node");
-    assert!(matches!(net.send_raw(id, &syn(node, api, 7, 22)).0, Fate::Stopped(Stop::Refused(_))));
+    assert!(matches!(net.send_raw(id, &syn(node, api, 7, 22)).0, PacketFate::Stopped(Stop::Refused(_))));
 }
 
 #[test]
@@ -477,8 +482,8 @@ fn pf_drops_ip_options() {
     (bytes[0], bytes[3]) = (0x46, bytes[3] + 4);
     fix(&mut bytes);
     let from = net.id("etcd-1");
-    assert_eq!(net.send_raw(from, &bytes), (Fate::Stopped(Stop::Options), Vec::new()));
-    assert!(matches!(net.send_raw(from, &plain).0, Fate::Delivered(_)));
+    assert_eq!(net.send_raw(from, &bytes), (PacketFate::Stopped(Stop::Options), Vec::new()));
+    assert!(matches!(net.send_raw(from, &plain).0, PacketFate::Delivered(_)));
 }
 
 #[test]
@@ -509,7 +514,7 @@ fn a_partitioned_path_drops_everything_until_it_is_healed() {
     let (aws, azure) = (net.router.topology().group("aws"), net.router.topology().group("azure"));
     let reaches = |net: &mut Net, from: &str, source, destination| {
         let id = net.id(from);
-        matches!(net.send_raw(id, &syn(source, destination, 7, 2379)).0, Fate::Delivered(_))
+        matches!(net.send_raw(id, &syn(source, destination, 7, 2379)).0, PacketFate::Delivered(_))
     };
     let all: Vec<NodeId> =
         net.router.topology().nodes().map(|(id, _)| id).filter(|id| !aws.contains(id)).collect();
@@ -523,7 +528,7 @@ fn a_partitioned_path_drops_everything_until_it_is_healed() {
         net.router.ways_mut().faults_mut().heal(ends, belongs).len()
     };
     cut(&mut net, Some("azure"), &azure);
-    assert_eq!(net.send_raw(net.id("etcd-1"), &syn(one, two, 7, 2379)), (Fate::Cut, Vec::new()));
+    assert_eq!(net.send_raw(net.id("etcd-1"), &syn(one, two, 7, 2379)), (PacketFate::Cut, Vec::new()));
     assert!(!reaches(&mut net, "etcd-2", two, one) && reaches(&mut net, "etcd-3", three, one));
     cut(&mut net, None, &all);
     cut(&mut net, None, &all);
@@ -557,13 +562,13 @@ fn a_fault_ends_at_its_deadline_or_with_its_owner() {
     assert_eq!(net.router.ways().faults().all().len(), 3);
     net.router.tell_time(Duration::from_secs(30));
     assert_eq!(net.router.ways().faults().all().len(), 2);
-    assert_eq!(net.send_raw(id, &syn(one, two, 7, 2379)).0, Fate::Cut);
+    assert_eq!(net.send_raw(id, &syn(one, two, 7, 2379)).0, PacketFate::Cut);
     assert_eq!(net.router.ways_mut().faults_mut().withdraw(8), 0);
     assert_eq!(net.router.ways_mut().faults_mut().withdraw(7), 1);
     let now = Duration::from_secs(31);
     let mut segment = syn(one, two, 7, 2379);
     let (fate, deliveries) = net.router.receive(id, &mut segment, Offload::default(), now);
-    assert!(matches!(fate, Fate::Delivered(_)));
+    assert!(matches!(fate, PacketFate::Delivered(_)));
     assert_eq!(deliveries[0].at, now + Duration::from_millis(70));
 }
 
@@ -576,8 +581,8 @@ fn a_slowed_path_loses_its_share_of_packets() {
     let fault = Fault::new(("aws".to_owned(), &aws), (Some("azure".to_owned()), &azure), trouble);
     net.router.ways_mut().faults_mut().add(fault);
     let id = net.id("etcd-1");
-    let lost =
-        (0..1000).filter(|port| net.send_raw(id, &syn(one, two, 1000 + port, 2379)).0 == Fate::LostByFault);
+    let lost = (0..1000)
+        .filter(|port| net.send_raw(id, &syn(one, two, 1000 + port, 2379)).0 == PacketFate::LostByFault);
     let lost = lost.count();
     assert!((200..300).contains(&lost), "{lost} of 1000");
 }
@@ -666,7 +671,7 @@ fn new_rules_keep_states_and_states_are_killed_by_opener() {
         let segment =
             PacketBuilder::ipv4(one.octets(), destination.octets(), 64).tcp(7, 2379, 1001, 65_000).ack(2);
         let id = net.id("etcd-1");
-        matches!(net.send_raw(id, &built(segment)).0, Fate::Delivered(_))
+        matches!(net.send_raw(id, &built(segment)).0, PacketFate::Delivered(_))
     };
     // The new rules lack the link to gcp and keep the one to azure.
     let without_gcp = rendered(&fixture("restricted.json")).files[ANCHOR].text.clone();
@@ -831,7 +836,7 @@ fn is_forbidden(net: &Net, from: NodeId, to: &str, bytes: &[u8]) -> bool {
     };
     let between =
         sender.provider.is_some() && receiver.provider.is_some() && sender.provider != receiver.provider;
-    let inward = sender.side == Side::Outside && receiver.provider.is_some();
+    let inward = sender.side == NodeAttachment::Outside && receiver.provider.is_some();
     // Nothing in this network opens connections to the outside, so nothing from there is a reply.
     (between && (!is_link || datagram.packet.fragment)) || inward
 }
@@ -851,13 +856,13 @@ fn a_hundred_thousand_broken_packets_do_no_harm() {
         let bytes = anything(&mut random, &sources, &inside);
         let (fate, got) = net.send_raw(from, &bytes);
         match fate {
-            Fate::Delivered(_) => delivered += 1,
-            Fate::Stopped(Stop::Blocked { .. }) => blocked += 1,
-            Fate::Malformed(_) => malformed += 1,
+            PacketFate::Delivered(_) => delivered += 1,
+            PacketFate::Stopped(Stop::Blocked { .. }) => blocked += 1,
+            PacketFate::Malformed(_) => malformed += 1,
             _ => {}
         }
         for (to, bytes) in got {
-            let is_answer = !matches!(fate, Fate::Delivered(_));
+            let is_answer = !matches!(fate, PacketFate::Delivered(_));
             assert!(
                 is_answer || !is_forbidden(&net, from, &to, &bytes),
                 "{number}: {from:?} -> {to}: {bytes:?}"

@@ -258,8 +258,9 @@ fn pipes_that_are_not_as_declared_are_reported() {
         network.put_back(&up);
         harm(&network);
         let status = compared(&network, name, &slow());
-        let told =
-            |it: &nixvol_net::status::Finding| format!("{}: {}", it.about, it.what).starts_with(expected);
+        let told = |it: &nixvol_net::status::StatusFinding| {
+            format!("{}: {}", it.about, it.what).starts_with(expected)
+        };
         assert!(!status.healthy && status.findings.iter().any(told), "{name}: {:#?}", status.findings);
         assert_eq!(status.pipes[0].state, *state, "{name}");
     }

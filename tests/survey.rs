@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 
 use nixvol_net::explain::{
-    Error, Explanation, Fate, Opening, Part, Question, Rules, Survey, examples, explain, is_survey, opening,
-    survey,
+    ExplainError, ExplainedRules, Explanation, Opening, Question, ServiceOutcome, Survey, SurveyOutcome,
+    examples, explain, is_survey, opening, survey,
 };
 use nixvol_net::matrix::Matrix;
 use nixvol_net::plan::Plan;
@@ -35,11 +35,16 @@ const SERVICES: [(u8, u16); 11] = [
 ];
 
 impl World {
-    fn rules(&self) -> Rules<'_> {
-        Rules { anchor: &self.anchor, name: ANCHOR, captured: &[] }
+    fn rules(&self) -> ExplainedRules<'_> {
+        ExplainedRules { anchor: &self.anchor, name: ANCHOR, captured: &[] }
     }
 
-    fn survey(&self, source: &str, destination: &str, protocol: Option<&str>) -> Result<Survey, Error> {
+    fn survey(
+        &self,
+        source: &str,
+        destination: &str,
+        protocol: Option<&str>,
+    ) -> Result<Survey, ExplainError> {
         let question = Question { source, destination, protocol, egress: "en0" };
         assert!(is_survey(&question), "{source} {destination}");
         survey(&self.declaration, &self.plan, &self.rules(), &question)
@@ -50,7 +55,7 @@ impl World {
         source: &str,
         destination: &str,
         (protocol, port): (u8, u16),
-    ) -> Result<Explanation, Error> {
+    ) -> Result<Explanation, ExplainError> {
         let destination = if port > 0 { format!("{destination}:{port}") } else { destination.to_owned() };
         let protocol = protocol.to_string();
         let question =
@@ -74,31 +79,31 @@ fn is_in(range: &str, port: u16) -> bool {
 }
 
 /// The fate of a service among some parts, of which one alone has it.
-fn fate(parts: &[Part], (protocol, port): (u8, u16)) -> Fate {
+fn fate(parts: &[ServiceOutcome], (protocol, port): (u8, u16)) -> SurveyOutcome {
     let name = match protocol {
         TCP => "tcp",
         UDP => "udp",
         ICMP => "icmp",
         _ => "other",
     };
-    let has = |part: &&Part| {
+    let has = |part: &&ServiceOutcome| {
         part.protocols.iter().any(|it| {
             it.protocol == name
                 && it.ports.as_ref().is_none_or(|all| all.iter().any(|range| is_in(range, port)))
         })
     };
-    let found: Vec<Fate> = parts.iter().filter(has).map(|part| part.fate).collect();
+    let found: Vec<SurveyOutcome> = parts.iter().filter(has).map(|part| part.fate).collect();
     assert_eq!(found.len(), 1, "{name} {port}: {parts:?}");
     found[0]
 }
 
 /// Whether a fate is that of a question that was asked alone.
-fn is_that(fate: Fate, alone: &Explanation) -> bool {
+fn is_that(fate: SurveyOutcome, alone: &Explanation) -> bool {
     let is_blocked = alone.packet.iter().chain(&alone.answer).any(|hop| !hop.passes());
     match fate {
-        Fate::Passes => alone.passes,
-        Fate::Refused | Fate::Dropped => is_blocked,
-        Fate::Impossible => !is_blocked && alone.refused.is_some(),
+        SurveyOutcome::Passes => alone.passes,
+        SurveyOutcome::Refused | SurveyOutcome::Dropped => is_blocked,
+        SurveyOutcome::Impossible => !is_blocked && alone.refused.is_some(),
     }
 }
 
@@ -139,10 +144,10 @@ proptest! {
                     let said = fate(&survey.answers[0].services, service);
                     prop_assert!(is_that(said, &alone), "{from} {to} {service:?}: {said:?}\n{}", survey.text());
                     prop_assert!(survey.agrees && alone.agrees());
-                    let passes = survey.answers[0].services.iter().any(|part| part.fate == Fate::Passes);
+                    let passes = survey.answers[0].services.iter().any(|part| part.fate == SurveyOutcome::Passes);
                     prop_assert_eq!(survey.passes, passes);
                 }
-                (Err(Error::Question(one)), Err(Error::Question(other))) => prop_assert_eq!(one, other),
+                (Err(ExplainError::Question(one)), Err(ExplainError::Question(other))) => prop_assert_eq!(one, other),
                 (one, other) => prop_assert!(false, "{from} {to}: {one:?}\n{other:?}"),
             }
         }
@@ -168,7 +173,7 @@ proptest! {
             let (from, to) = if is_source { (named, end) } else { (end, named) };
             let Ok(alone) = world.alone(from, to, SERVICES[service]) else { continue };
             let groups = survey.answers.iter().filter(|answers| means(&world, &answers.ends, end));
-            let said: Vec<Fate> = groups.map(|answers| fate(&answers.services, SERVICES[service])).collect();
+            let said: Vec<SurveyOutcome> = groups.map(|answers| fate(&answers.services, SERVICES[service])).collect();
             // A volume that is excepted from its provider is named elsewhere.
             let right = said.iter().filter(|fate| is_that(**fate, &alone)).count();
             prop_assert!(right == said.len() && right > 0, "{from} -> {to}: {said:?}\n{}", survey.text());
@@ -218,9 +223,9 @@ proptest! {
                     && by.any(|(_, ports)| ports.as_ref().is_none_or(|all| all.iter().any(|range| is_in(range, service.1))))
             });
             let expected = match reaches {
-                nixvol_net::matrix::Reach::All => true,
-                nixvol_net::matrix::Reach::Some => told,
-                nixvol_net::matrix::Reach::None => false,
+                nixvol_net::matrix::ProviderReach::All => true,
+                nixvol_net::matrix::ProviderReach::Some => told,
+                nixvol_net::matrix::ProviderReach::None => false,
             };
             prop_assert_eq!(passes(&flows, &reach, (from, to, service)), expected, "{} -> {} {:?}", from, to, service);
         }

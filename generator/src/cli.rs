@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
-pub use shared::{CheckFormat, DiffFormat, Format, GraphFormat, Source, StatusFormat};
+pub use shared::{CheckFormat, DiffFormat, Format, GraphFormat, InputSource, StatusFormat};
 
 /// Declare a network of volumes; get a pf ruleset and a manager for macOS.
 ///
@@ -36,7 +36,7 @@ Exit: 0 done, or yes; 1 no, as each command says; 2 wrong use or bad input."
 pub struct Cli {
     /// When to use colour: auto is on a terminal, unless NO_COLOR is set.
     #[arg(long, value_enum, value_name = "WHEN", global = true, default_value_t)]
-    pub color: Colour,
+    pub color: ColourChoice,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -44,7 +44,7 @@ pub struct Cli {
 
 /// When colour is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Colour {
+pub enum ColourChoice {
     /// On a terminal that shows it, unless `NO_COLOR` is set.
     #[default]
     Auto,
@@ -61,7 +61,7 @@ pub enum Command {
     ///
     /// On a terminal it asks. With --from, networks become providers, machines volumes, published ports `publish`, and
     /// anything without a counterpart is reported with its place. The draft is checked and proven before it is written.
-    Init(init::Init),
+    Init(init::InitArguments),
     /// Write the bundle: pf anchor, manager, launchd job, names, guests' files, picture.
     ///
     /// Before anything is written, the rendered rules are read back and proven to do what was declared.
@@ -76,7 +76,7 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input or a directory tha
     Render {
         /// The declaration.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// The directory to write.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -117,7 +117,7 @@ Exit: 0 proven (and probed), 1 not proven, not as expected or a probe failed, 2 
     Test {
         /// The declaration.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// Probe the running network too: on a Mac where it is installed, as root.
         #[arg(long)]
         live: bool,
@@ -143,7 +143,7 @@ Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol
     Check {
         /// The declaration.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// The output format.
         #[arg(long, value_enum, default_value_t)]
         format: CheckFormat,
@@ -157,7 +157,7 @@ Exit: 0 valid and as expected, 1 valid but not as expected, 2 not valid. `nixvol
     /// An endpoint is a volume (etcd-1, etcd-1.aws, etcd-1.aws.nixvol), its localhost alias (etcd-1.localhost), a provider
     /// (a host in its network that is not a volume) or its gateway (aws.gateway), an IPv4 address, `internet`, `lan`,
     /// `localhost`, or `mac`.
-    Explain(explain::Explain),
+    Explain(explain::ExplainArguments),
     /// Read pf rulesets without a Mac: check their syntax, print them as pfctl does, evaluate packets.
     Pf {
         /// What to do.
@@ -216,7 +216,7 @@ Exit: 0 drawn, 2 bad input.")]
     Graph {
         /// The declaration.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// A capture of a Mac, as for `status`: kernel names are shown beside the logical ones.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
@@ -274,7 +274,7 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
     Status {
         /// The declaration.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// A capture of a Mac.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
@@ -300,7 +300,7 @@ Exit: 0 played to its end, 1 a step failed or it was interrupted, 2 refused, or 
     Scenario {
         /// The declaration, whose `base` tells where the manager is.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// The file; `-` is standard input.
         #[arg(value_name = "FILE")]
         file: PathBuf,
@@ -321,7 +321,7 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Report {
         /// The declaration.
         #[command(flatten)]
-        source: Source,
+        source: InputSource,
         /// The file to write; `-` is standard output.
         #[arg(long, value_name = "PAGE.html")]
         out: PathBuf,
@@ -337,7 +337,7 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     Lab {
         /// What to do.
         #[command(subcommand)]
-        command: lab::Lab,
+        command: lab::LabCommand,
     },
     /// Show the running network in a browser, live: the report with counters, flows, faults and differences.
     ///
@@ -353,7 +353,7 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     /// it has an alias) and NIXVOL_HOSTS (lines for /etc/hosts, for every volume) identify the volume. Programs that cannot
     /// load the library are refused: on macOS those that SIP protects or that have a hardened runtime, on Linux static
     /// programs and those written in Go, on both setuid programs.
-    Run(run::Run),
+    Run(run::RunArguments),
     /// Print the JSON Schema of the input, or of what a command prints with `--format json`.
     Schema(papers::Schema),
     /// Print the completions of a shell.
@@ -361,5 +361,5 @@ Exit: 0 written, 1 not proven or not as expected, 2 bad input.")]
     /// Print a manual page, or write all of them.
     Man(papers::Man),
     /// Print a page: about an error by its code, a command, or a topic such as `macos`.
-    Help(papers::Help),
+    Help(papers::HelpArguments),
 }

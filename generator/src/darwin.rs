@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 
 /// One interface, from `ifconfig -a`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Interface {
+pub struct InterfaceState {
     /// Whether its flags include UP and RUNNING.
     pub running: bool,
     /// Its IPv4 addresses with their prefix lengths.
@@ -24,7 +24,7 @@ pub struct Interface {
 
 /// One route, from `netstat -rn -f inet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
+pub struct RouteEntry {
     /// The destination network; `0.0.0.0/0` for the default route.
     pub destination: Ipv4Net,
     /// The next hop: an address, or `link#N` for a directly connected network.
@@ -46,7 +46,7 @@ pub struct Reference {
 
 /// A dummynet pipe, from `dnctl list`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pipe {
+pub struct DummynetPipe {
     /// The delay in milliseconds.
     pub delay: u32,
     /// The loss rate in millionths.
@@ -57,7 +57,7 @@ pub struct Pipe {
 
 /// The counters of the rules with one label, each as `[in, out]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LabelCounters {
     /// Packets.
     pub packets: [u64; 2],
     /// Bytes.
@@ -66,13 +66,13 @@ pub struct Counts {
 
 /// A record of the manager's ledger, split into words: `if bridge2000`, `address lo0 10.0.1.2`,
 /// `route 10.0.0.0/16 bridge2000`, `pipe 20000`.
-pub type Record = Vec<String>;
+pub type LedgerRecord = Vec<String>;
 
 /// The manager's ledger: what it has created since this boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// The objects that it created or was about to create.
-    pub have: BTreeSet<Record>,
+    pub have: BTreeSet<LedgerRecord>,
     /// The token by which it keeps pf enabled.
     pub token: Option<String>,
     /// Whether IP forwarding was on before it turned it on; `None` if it has not.
@@ -80,8 +80,8 @@ pub struct Ledger {
 }
 
 /// The interfaces by kernel name, from `ifconfig -a`.
-pub fn interfaces(text: &str) -> BTreeMap<String, Interface> {
-    let mut all: BTreeMap<String, Interface> = BTreeMap::new();
+pub fn interfaces(text: &str) -> BTreeMap<String, InterfaceState> {
+    let mut all: BTreeMap<String, InterfaceState> = BTreeMap::new();
     let mut name = String::new();
     for line in text.lines() {
         if !line.starts_with([' ', '\t']) {
@@ -90,7 +90,7 @@ pub fn interfaces(text: &str) -> BTreeMap<String, Interface> {
             let has = |flag: &str| flags.split(['<', '>', ',']).any(|word| word == flag);
             all.insert(
                 name.clone(),
-                Interface { running: has("UP") && has("RUNNING"), ..Interface::default() },
+                InterfaceState { running: has("UP") && has("RUNNING"), ..InterfaceState::default() },
             );
             continue;
         }
@@ -119,11 +119,11 @@ fn prefix(mask: &str) -> Option<u8> {
 }
 
 /// The routes, in order, from `netstat -rn -f inet`.
-pub fn routes(text: &str) -> Vec<Route> {
+pub fn routes(text: &str) -> Vec<RouteEntry> {
     let route = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [destination, gateway, flags, interface, ..] = words.as_slice() else { return None };
-        Some(Route {
+        Some(RouteEntry {
             destination: self::destination(destination, flags)?,
             gateway: (*gateway).to_owned(),
             flags: (*flags).to_owned(),
@@ -234,7 +234,7 @@ pub fn in_order(text: &str) -> String {
 
 /// The pipes by number, from `dnctl list`. Of the two lines for each pipe, the first has its settings:
 /// `20000: 100.000 Mbit/s   40 ms   50 sl.plr 0.010000 0 queues (64 buckets) droptail`.
-pub fn pipes(text: &str) -> BTreeMap<u16, Pipe> {
+pub fn pipes(text: &str) -> BTreeMap<u16, DummynetPipe> {
     let pipe = |line: &str| {
         let (number, rest) = line.split_once(": ")?;
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -255,7 +255,7 @@ pub fn pipes(text: &str) -> BTreeMap<u16, Pipe> {
             Some((_, rest)) => fixed(rest.split_whitespace().next()?, 6)?,
             None => 0,
         };
-        let pipe = Pipe { delay: delay.parse().ok()?, loss: u32::try_from(loss).ok()?, rate };
+        let pipe = DummynetPipe { delay: delay.parse().ok()?, loss: u32::try_from(loss).ok()?, rate };
         Some((number.parse().ok()?, pipe))
     };
     text.lines().filter_map(pipe).collect()
@@ -306,8 +306,8 @@ pub fn states(info: &str, memory: &str) -> Option<(u64, u64)> {
 
 /// The counters by label, from `pfctl -s labels`. Columns: label, evaluations, packets, bytes, packets and bytes in,
 /// packets and bytes out. Rules with the same label are added up.
-pub fn labels(text: &str) -> BTreeMap<String, Counts> {
-    let mut all: BTreeMap<String, Counts> = BTreeMap::new();
+pub fn labels(text: &str) -> BTreeMap<String, LabelCounters> {
+    let mut all: BTreeMap<String, LabelCounters> = BTreeMap::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let Some(at) = words.len().checked_sub(7).filter(|at| *at > 0) else { continue };
@@ -377,7 +377,7 @@ pub fn ledger(text: &str, boot: &str) -> Ledger {
                 ledger.have.insert(what.iter().map(|word| (*word).to_owned()).collect());
             }
             ["gone", what @ ..] => {
-                let what: Record = what.iter().map(|word| (*word).to_owned()).collect();
+                let what: LedgerRecord = what.iter().map(|word| (*word).to_owned()).collect();
                 ledger.have.remove(&what);
             }
             ["forwarding", before, ..] => ledger.forwarding_before = Some(*before == "1"),
@@ -390,7 +390,7 @@ pub fn ledger(text: &str, boot: &str) -> Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pipe, destination, mounts, pipes, prefix};
+    use super::{DummynetPipe, destination, mounts, pipes, prefix};
 
     #[test]
     fn destinations_are_as_netstat_shortens_them() {
@@ -426,8 +426,8 @@ mod tests {
              q00001: weight 1 pipe 7   50 sl. 0 queues (64 buckets) droptail\n\
              20003: utun4   1 ms   50 sl.\n99999: unlimited 0 ms 50 sl.\n20004: unlimited 0 ms plr 1\n"
         );
-        let found: Vec<(u16, Pipe)> = pipes(&text).into_iter().collect();
-        let pipe = |delay, loss, rate| Pipe { delay, loss, rate };
+        let found: Vec<(u16, DummynetPipe)> = pipes(&text).into_iter().collect();
+        let pipe = |delay, loss, rate| DummynetPipe { delay, loss, rate };
         let expected = [
             (7, pipe(0, 0, 0)),
             (20_000, pipe(40, 10_000, 100_000_000_000)),

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::place::{FieldPath, Place, Positions};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::source;
 
 /// The path prefix that `positions` use for the presets of the module.
@@ -100,10 +100,10 @@ impl Shown<'_> {
             format!("{}: {}", problem.at, problem.message())
         };
         let mut group = Group::with_title(level.primary_title(title).id(problem.kind.code()));
-        if let Kind::NotJson { line, column, .. } = problem.kind {
+        if let ProblemKind::NotJson { line, column, .. } = problem.kind {
             group = group.element(Origin::path(self.input.to_owned()).line(line).char_column(column));
         }
-        hinted(self.pointed(group, &problem.at, self.spots(problem)), problem.kind.hint())
+        hinted(self.pointed(group, &problem.at, self.marked_places(problem)), problem.kind.hint())
     }
 
     /// All findings as text.
@@ -142,9 +142,11 @@ impl Shown<'_> {
     }
 
     /// The places involved in a problem, those in the user's files before those in a preset.
-    fn spots(&self, problem: &Problem) -> Vec<Spot> {
-        let about_names =
-            matches!(problem.kind, Kind::Name { .. } | Kind::ReservedName { .. } | Kind::NamesCollide { .. });
+    fn marked_places(&self, problem: &Problem) -> Vec<Spot> {
+        let about_names = matches!(
+            problem.kind,
+            ProblemKind::Name { .. } | ProblemKind::ReservedName { .. } | ProblemKind::NamesCollide { .. }
+        );
         let spot = |path: &FieldPath| {
             let mut spot = self.spot(path)?;
             if about_names {
@@ -182,8 +184,8 @@ impl Shown<'_> {
     }
 
     /// All problems as records for JSON.
-    pub fn json(&self, problems: &[Problem]) -> Vec<Record> {
-        let record = |problem: &Problem| Record {
+    pub fn json(&self, problems: &[Problem]) -> Vec<ProblemRecord> {
+        let record = |problem: &Problem| ProblemRecord {
             code: problem.kind.code(),
             message: problem.message(),
             hint: problem.kind.hint(),
@@ -302,7 +304,8 @@ fn more(problems: &[Problem]) -> String {
 
 /// A problem as data.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Record {
+#[schemars(rename = "Record")]
+pub struct ProblemRecord {
     /// The error code, such as `E041`.
     pub code: &'static str,
     /// What is wrong, in one line.

@@ -28,22 +28,22 @@ use crate::reach::{Flow, Flows};
 use both::Both;
 pub use files::FileChange;
 pub use objects::{FieldChange, ObjectChange, Presence};
-pub use statement::{Change, Kind, Statement, Verb};
-pub use volumes::{Access, Place, Turn, VolumeChange};
+pub use statement::{OutcomeChange, Statement, TranslationChange, Verb};
+pub use volumes::{Access, VolumeChange, VolumeMove, VolumePlace};
 pub use ways::WayChange;
 
 /// The files of a bundle: text by path.
-pub type Files = BTreeMap<String, String>;
+pub type BundleFiles = BTreeMap<String, String>;
 
 /// One side of a comparison.
 #[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
+pub struct ComparedSide<'a> {
     /// The declaration.
     pub declaration: &'a Declaration,
     /// The plan that follows from it.
     pub plan: &'a Plan,
     /// The rendered files.
-    pub files: &'a Files,
+    pub files: &'a BundleFiles,
 }
 
 /// All that differs between two sides.
@@ -66,7 +66,7 @@ pub struct Diff {
 
 impl Diff {
     /// Compares the old side with the new one.
-    pub fn of(old: Side, new: Side) -> Self {
+    pub fn of(old: ComparedSide, new: ComparedSide) -> Self {
         let mut both = Both::of(old, new);
         let [flows, translations] = statement::statements(&mut both);
         Self {

@@ -10,18 +10,18 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nixvol_net::render::{Bundle, File, NETWORK, is_bundle_path};
+use nixvol_net::render::{Bundle, NETWORK, RenderedFile, is_bundle_path};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::progress;
 use scratch::{PREFIX, Scratch};
 
 /// The texts of a bundle's files, by path relative to its directory.
-pub type Files = BTreeMap<String, String>;
+pub type FileTexts = BTreeMap<String, String>;
 
 /// Reads a bundle. Bytes that are not UTF-8 are replaced; files that cannot be part of a bundle are listed without
 /// their content. Fails if the directory has no `network.json`, or one that is a symbolic link.
-pub fn read(directory: &Path) -> Result<Files> {
+pub fn read(directory: &Path) -> Result<FileTexts> {
     let network = directory.join(NETWORK);
     if fs::symlink_metadata(&network).is_ok_and(|found| found.is_symlink()) {
         bail!(
@@ -163,7 +163,7 @@ pub fn write(bundle: &Bundle, out: &Path) -> Result<bool> {
 }
 
 /// Writes one file, with the directories above it.
-fn put(path: &Path, file: &File) -> Result<()> {
+fn put(path: &Path, file: &RenderedFile) -> Result<()> {
     if let Some(parent) = path.parent() {
         directory(parent)?;
     }
@@ -197,7 +197,7 @@ fn alone(directory: &Path) -> Result<Option<fs::File>> {
     }
 }
 
-fn mode(file: &File) -> u32 {
+fn mode(file: &RenderedFile) -> u32 {
     if file.executable { 0o755 } else { 0o644 }
 }
 

@@ -24,18 +24,18 @@ use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
 use crate::source::find::{Definition, bytes};
-pub use change::{Change, Kind, List};
+pub use change::{Change, EntryKind, ListOption};
 pub use declared::{Declared, Unknown};
-pub use file::File;
+pub use file::NixFile;
 use file::is_preset_file;
 use items::{Container, Splice};
 pub use part::Choice;
 pub use refused::{Refused, Why};
-use target::Target;
+use target::Insertion;
+use write::FieldStyle;
 pub use write::Fields;
-use write::Manner;
 
-impl File<'_> {
+impl NixFile<'_> {
     /// The text after a change. `line` chooses among several possible places for it; `declaration` is the whole
     /// declaration, of which the file may contain a part only.
     ///
@@ -123,7 +123,7 @@ impl File<'_> {
     }
 
     /// Refuses a name that is already in use, here or in another file.
-    fn is_free(&self, kind: Kind, name: &str, declaration: &Value) -> Result<(), Refused> {
+    fn is_free(&self, kind: EntryKind, name: &str, declaration: &Value) -> Result<(), Refused> {
         if let Some(known) = self.definitions.iter().find(|it| it.starts_with(&[kind.option(), name])) {
             return Err(Refused::new(Why::Exists { kind, name: name.to_owned() }).at(known.range()));
         }
@@ -133,9 +133,15 @@ impl File<'_> {
         Ok(())
     }
 
-    fn add(&self, kind: Kind, name: &str, fields: &Fields, line: Option<usize>) -> Result<Splice, Refused> {
+    fn add(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        fields: &Fields,
+        line: Option<usize>,
+    ) -> Result<Splice, Refused> {
         let own = self.own_definitions();
-        let target = Target::of(self.text, &own, kind.option(), line);
+        let target = Insertion::of(self.text, &own, kind.option(), line);
         let target = target.map_err(|refused| self.shared_instead(refused, kind.option()))?;
         Ok(target.entry(&self.manner(), &self.models(kind), name, fields))
     }
@@ -151,7 +157,13 @@ impl File<'_> {
         shared.or_else(any).unwrap_or(refused)
     }
 
-    fn rename(&self, kind: Kind, old: &str, new: &str, declaration: &Value) -> Result<Vec<Splice>, Refused> {
+    fn rename(
+        &self,
+        kind: EntryKind,
+        old: &str,
+        new: &str,
+        declaration: &Value,
+    ) -> Result<Vec<Splice>, Refused> {
         self.is_ours(kind, old)?;
         self.is_free(kind, new, declaration)?;
         if self.statements_of(kind, old).is_empty() {
@@ -165,7 +177,7 @@ impl File<'_> {
     }
 
     /// The path of a reference to the name in the whole declaration that this file does not contain.
-    fn named_in_other_files(&self, kind: Kind, name: &str, declaration: &Value) -> Option<String> {
+    fn named_in_other_files(&self, kind: EntryKind, name: &str, declaration: &Value) -> Option<String> {
         let mentions = |declaration: &Value| {
             let mut found: Vec<String> = Vec::new();
             change::mentions(&mut declaration.clone(), kind, &mut |path, at| {
@@ -182,7 +194,7 @@ impl File<'_> {
     }
 
     /// Refuses to change an entry that comes from the preset.
-    fn is_ours(&self, kind: Kind, name: &str) -> Result<(), Refused> {
+    fn is_ours(&self, kind: EntryKind, name: &str) -> Result<(), Refused> {
         if self.declared().preset && declared::is_in_preset(kind.option(), name) {
             return Err(Refused::new(Why::OfPreset { kind, name: name.to_owned() }));
         }
@@ -195,14 +207,14 @@ impl File<'_> {
     }
 
     /// The style of the file as a whole.
-    fn manner(&self) -> Manner {
-        Manner::of_file(&self.root, self.text, None)
+    fn manner(&self) -> FieldStyle {
+        FieldStyle::of_file(&self.root, self.text, None)
     }
 
     /// Entries whose style a new one can copy: those of the same kind first.
-    fn models(&self, kind: Kind) -> Vec<ast::AttrSet> {
-        let other = if kind == Kind::Volume { Kind::Provider } else { Kind::Volume };
-        let of = |kind: Kind| {
+    fn models(&self, kind: EntryKind) -> Vec<ast::AttrSet> {
+        let other = if kind == EntryKind::Volume { EntryKind::Provider } else { EntryKind::Volume };
+        let of = |kind: EntryKind| {
             self.definitions.iter().filter(move |it| it.path.len() == 2 && it.starts_with(&[kind.option()]))
         };
         of(kind).chain(of(other)).filter_map(target::plain_set).collect()
@@ -210,20 +222,20 @@ impl File<'_> {
 
     fn add_item(
         &self,
-        list: List,
+        list: ListOption,
         fields: &Fields,
         declaration: &Value,
         line: Option<usize>,
     ) -> Result<Splice, Refused> {
-        let target = Target::list(self.text, &self.own_definitions(), list.option(), line);
+        let target = Insertion::list(self.text, &self.own_definitions(), list.option(), line);
         let target = target.map_err(|refused| self.shared_instead(refused, list.option()))?;
-        if list == List::Links && target.is_new() && is_of_preset(declaration, &self.declared()) {
+        if list == ListOption::Links && target.is_new() && is_of_preset(declaration, &self.declared()) {
             return Err(Refused::new(Why::PresetLinks));
         }
         Ok(target.item(&self.manner(), fields))
     }
 
-    fn remove(&self, kind: Kind, name: &str, declaration: &Value) -> Result<String, Refused> {
+    fn remove(&self, kind: EntryKind, name: &str, declaration: &Value) -> Result<String, Refused> {
         self.is_ours(kind, name)?;
         let found = self.statements_of(kind, name);
         self.are_one(kind, name, &found)?;
@@ -246,7 +258,7 @@ impl File<'_> {
     }
 
     /// Refuses an entry that defines the same field more than once, under different conditions.
-    fn are_one(&self, kind: Kind, name: &str, found: &[&Definition]) -> Result<(), Refused> {
+    fn are_one(&self, kind: EntryKind, name: &str, found: &[&Definition]) -> Result<(), Refused> {
         for definition in found {
             let all = || self.definitions.iter().filter(|it| it.starts_with(&[kind.option(), name]));
             let inside = all().filter(|it| contains(&definition.range(), &it.range()) && it.path.len() > 2);
@@ -264,7 +276,7 @@ impl File<'_> {
     }
 
     /// The outermost statements that define an entry.
-    fn statements_of(&self, kind: Kind, name: &str) -> Vec<&Definition> {
+    fn statements_of(&self, kind: EntryKind, name: &str) -> Vec<&Definition> {
         let all = || self.definitions.iter().filter(|it| it.starts_with(&[kind.option(), name]));
         let inside = |inner: &Definition| {
             all().any(|outer| outer.range() != inner.range() && contains(&outer.range(), &inner.range()))
@@ -275,7 +287,7 @@ impl File<'_> {
     }
 
     /// Why an entry that should be removed or renamed cannot be found.
-    fn missing(&self, kind: Kind, name: &str, declaration: &Value) -> Refused {
+    fn missing(&self, kind: EntryKind, name: &str, declaration: &Value) -> Refused {
         if let Some(opaque) = target::opaque(&self.definitions, &[kind.option()]) {
             return opaque;
         }
@@ -292,7 +304,7 @@ impl File<'_> {
         Refused::new(Why::NotThere { kind, name: name.to_owned(), nearest })
     }
 
-    fn remove_item(&self, of: List, index: usize, declaration: &Value) -> Result<Splice, Refused> {
+    fn remove_item(&self, of: ListOption, index: usize, declaration: &Value) -> Result<Splice, Refused> {
         let option = of.option();
         let wanted = &declaration[option][index];
         let lists = target::lists(&self.definitions, option);
@@ -328,7 +340,7 @@ impl File<'_> {
                     definition.bodies.len() == 1 && matches!(&definition.bodies[0].value, Expr::List(_));
                 let is_statement = ast::AttrpathValue::can_cast(definition.statement.kind());
                 // Without any definition of `links`, the links of the preset would apply again.
-                let comes_back = of == List::Links && self.declared().preset;
+                let comes_back = of == ListOption::Links && self.declared().preset;
                 if only && bare && !hugged && alone && is_statement && !comes_back {
                     return target::removal(self.text, &[definition]).ok_or_else(|| Refused::new(Why::Lost));
                 }

@@ -11,12 +11,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Declaration, End, Expectation, Link, Party};
-use crate::packets::{Family, Field, Set, Side};
+use crate::model::{Declaration, Endpoint, Expectation, Link, Party};
+use crate::packets::{Field, PacketFamily, Set, Side};
 use crate::place::FieldPath;
 use crate::plan::policy::{TCP, Translation, UDP, number_of, ranges_of};
-use crate::plan::{Plan, Region};
-use crate::reach::{self, Fate, Flow, Flows, Opener, Outcome, Reach, Reason, ends};
+use crate::plan::{AddressRegion, Plan};
+use crate::reach::{self, Flow, FlowOutcome, FlowVerdict, Flows, Opener, Reach, Reason, ends};
 
 /// The networks that count as the LAN: private-use (RFC 1918) and link-local (RFC 3927) addresses.
 const LAN: [Ipv4Net; 4] = [
@@ -52,7 +52,7 @@ pub struct Failure {
     /// The flow; one of usually many.
     pub flow: Flow,
     /// Its outcome according to the policy.
-    pub outcome: Outcome,
+    pub outcome: FlowOutcome,
     /// The values of the declaration that decide; empty if the decision does not depend on it.
     pub declared: Vec<FieldPath>,
     /// The reason for the outcome, in words.
@@ -89,19 +89,19 @@ pub fn meant(flows: &mut Flows, reach: &Reach, plan: &Plan, expectation: &Expect
     let ports = expectation.ports.as_ref().map(ranges_of);
     let service = reach::service(flows, expectation.protocol.map(number_of), ports.as_deref());
     let set = flows.and(set, service);
-    let inet = flows.family(Family::Inet);
+    let inet = flows.family(PacketFamily::Inet);
     flows.and(set, inet)
 }
 
 /// The flows that have one of these endpoints on a side; `any` contributes none.
 fn side(flows: &mut Flows, plan: &Plan, side: Side, parties: &BTreeSet<Party>) -> Set {
     let sets = parties.iter().map(|party| match party {
-        Party::End(End::Provider(name)) => {
+        Party::End(Endpoint::Provider(name)) => {
             let of = plan.bridges.iter().filter(|bridge| bridge.provider == *name);
             let regions = of.map(|bridge| ends::region(flows, side, &bridge.region)).collect();
             address_set(flows, side, regions)
         }
-        Party::End(End::Volume(name)) => {
+        Party::End(Endpoint::Volume(name)) => {
             let address = plan.volume(name).map(|volume| volume.address);
             let set = ends::addresses(flows, side, address.as_ref());
             address_set(flows, side, vec![set])
@@ -109,7 +109,7 @@ fn side(flows: &mut Flows, plan: &Plan, side: Side, parties: &BTreeSet<Party>) -
         Party::Internet => {
             let known = LAN.into_iter().chain([LOCALHOST]);
             let known = networks(flows, side, known);
-            let inet = flows.family(Family::Inet);
+            let inet = flows.family(PacketFamily::Inet);
             let set = flows.minus(inet, known);
             outside(flows, plan, side, set)
         }
@@ -156,10 +156,10 @@ fn networks(flows: &mut Flows, side: Side, networks: impl IntoIterator<Item = Ip
 }
 
 /// Whether a flow with this fate reaches its destination. Traffic that the rules do not touch does.
-pub fn gets_through(fate: Fate) -> bool {
+pub fn gets_through(fate: FlowVerdict) -> bool {
     match fate {
-        Fate::Passes(_) | Fate::Untouched => true,
-        Fate::Refused | Fate::Dropped => false,
+        FlowVerdict::Passes(_) | FlowVerdict::Untouched => true,
+        FlowVerdict::Refused | FlowVerdict::Dropped => false,
     }
 }
 
@@ -220,7 +220,7 @@ impl<'a> Holder<'a> {
     }
 
     /// The values of the declaration that decide a flow, and the same in words.
-    fn decides(&self, flow: &Flow, outcome: Outcome) -> (Vec<FieldPath>, String) {
+    fn decides(&self, flow: &Flow, outcome: FlowOutcome) -> (Vec<FieldPath>, String) {
         let source = match flow.opener {
             Opener::ThisMac => None,
             Opener::Address(address) => Some(address),
@@ -243,13 +243,16 @@ impl<'a> Holder<'a> {
                 (field("internet"), format!("`{provider}` may not open connections to the outside"))
             }
             Reason::Localhost => match outcome.fate {
-                Fate::Passes(Some(Translation::Published(volume))) => {
+                FlowVerdict::Passes(Some(Translation::Published(volume))) => {
                     let name = self.plan.volumes.iter().find(|it| it.address == volume);
                     let name = name.map_or("", |volume| volume.name.as_str());
                     let path = FieldPath::of(&["volumes", name, "publish"]);
                     (vec![path], format!("`{name}` publishes the port"))
                 }
-                Fate::Passes(_) | Fate::Refused | Fate::Dropped | Fate::Untouched => {
+                FlowVerdict::Passes(_)
+                | FlowVerdict::Refused
+                | FlowVerdict::Dropped
+                | FlowVerdict::Untouched => {
                     (Vec::new(), "between volumes and localhost everything passes".to_owned())
                 }
             },
@@ -260,17 +263,17 @@ impl<'a> Holder<'a> {
     }
 
     fn provider(&self, address: Ipv4Addr) -> Option<&'a str> {
-        let holds = |region: &Region| region.contains(address);
+        let holds = |region: &AddressRegion| region.contains(address);
         let bridge = self.plan.bridges.iter().find(|bridge| holds(&bridge.region))?;
         Some(bridge.provider.as_str())
     }
 
     /// The links that cover a flow, in the order of the user's list.
     fn links(&self, source: Ipv4Addr, flow: &Flow) -> Vec<FieldPath> {
-        let holds = |ends: &BTreeSet<End>, address: Ipv4Addr| {
+        let holds = |ends: &BTreeSet<Endpoint>, address: Ipv4Addr| {
             ends.iter().any(|end| match end {
-                End::Provider(name) => self.provider(address) == Some(name.as_str()),
-                End::Volume(name) => self.plan.volume(name).is_some_and(|it| it.address == address),
+                Endpoint::Provider(name) => self.provider(address) == Some(name.as_str()),
+                Endpoint::Volume(name) => self.plan.volume(name).is_some_and(|it| it.address == address),
             })
         };
         let serves = |link: &Link| {

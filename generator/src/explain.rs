@@ -31,12 +31,14 @@ use crate::pf::Environment;
 use crate::pf::syntax::Ruleset;
 use crate::plan::Plan;
 
-pub use end::{End, Examples, Service, examples};
-pub use hop::{Hop, RESET, RuleAt, Through, UNREACHABLE};
-pub use live::{Captured, Refused};
+pub use end::{Examples, QuestionEndpoint, Service, examples};
+pub use hop::{ExplainedHook, RESET, RulePlace, Through, UNREACHABLE};
+pub use live::{Captured, RefusedStatement};
 pub use opening::{Opening, opening};
-pub use reason::{Declared, Reason};
-pub use survey::{Answers, Fate, Part, Path, Protocol, Survey, is_survey, survey};
+pub use reason::{DeclaredValue, PolicyReason};
+pub use survey::{
+    Protocol, SamplePath, ServiceOutcome, Survey, SurveyAnswers, SurveyOutcome, is_survey, survey,
+};
 
 /// The main ruleset that macOS ships in `/etc/pf.conf`: it calls what is loaded below `com.apple`, and filters
 /// nothing itself.
@@ -66,7 +68,7 @@ pub struct Question<'a> {
 
 /// The rules to evaluate.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
+pub struct ExplainedRules<'a> {
     /// The text of the anchor as rendered.
     pub anchor: &'a str,
     /// Its file name, for errors and explanations.
@@ -83,15 +85,15 @@ pub struct Explanation {
     /// The verdict in words, with the hop that blocks, if any.
     pub verdict: String,
     /// The source.
-    pub source: End,
+    pub source: QuestionEndpoint,
     /// The destination.
-    pub destination: End,
+    pub destination: QuestionEndpoint,
     /// The protocol and the destination port.
     pub service: Service,
     /// The hops of the packet, up to the one that blocks it.
-    pub packet: Vec<Hop>,
+    pub packet: Vec<ExplainedHook>,
     /// The hops of the reply; empty if the packet does not arrive.
-    pub answer: Vec<Hop>,
+    pub answer: Vec<ExplainedHook>,
     /// The delay that pipes add to a round trip; null if no pipe is on the path, or the round trip is not completed.
     pub added: Option<Added>,
     /// Why macOS itself does not deliver the packet, regardless of pf.
@@ -120,9 +122,9 @@ pub struct Added {
 }
 
 impl Added {
-    fn of(packet: &[Hop], answer: &[Hop]) -> Option<Self> {
+    fn of(packet: &[ExplainedHook], answer: &[ExplainedHook]) -> Option<Self> {
         let is_met = packet.iter().chain(answer).any(|hop| !hop.pipes.is_empty());
-        let [there_ms, back_ms] = [packet, answer].map(|hops| hops.iter().map(Hop::delay).sum());
+        let [there_ms, back_ms] = [packet, answer].map(|hops| hops.iter().map(ExplainedHook::delay).sum());
         is_met.then_some(Self { there_ms, back_ms, round_trip_ms: there_ms + back_ms })
     }
 }
@@ -154,14 +156,14 @@ impl fmt::Display for Wrong {
 
 /// Why a packet cannot be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Error {
+pub enum ExplainError {
     /// The question cannot be answered.
     Question(Wrong),
     /// Statements that pf would refuse.
-    Rules(Vec<Refused>),
+    Rules(Vec<RefusedStatement>),
 }
 
-impl From<Wrong> for Error {
+impl From<Wrong> for ExplainError {
     fn from(wrong: Wrong) -> Self {
         Self::Question(wrong)
     }
@@ -174,13 +176,14 @@ impl From<Wrong> for Error {
 pub fn explain(
     declaration: &Declaration,
     plan: &Plan,
-    rules: &Rules,
+    rules: &ExplainedRules,
     question: &Question,
-) -> Result<Explanation, Error> {
+) -> Result<Explanation, ExplainError> {
     let asked = end::asked(&end::Resolver::new(plan), question)?;
     let way = way::way(plan, &asked)?;
     let (egress, address) = (&asked.egress, asked.egress_address);
-    let mut explainer = Explainer::load(declaration, plan, rules, egress, address).map_err(Error::Rules)?;
+    let mut explainer =
+        Explainer::load(declaration, plan, rules, egress, address).map_err(ExplainError::Rules)?;
     Ok(explainer.explained(asked, way))
 }
 
@@ -197,15 +200,15 @@ pub struct Read {
 ///
 /// # Errors
 /// If the question cannot be answered, or the rules cannot be read.
-pub fn read(plan: &Plan, rules: &Rules, question: &Question) -> Result<Read, Error> {
+pub fn read(plan: &Plan, rules: &ExplainedRules, question: &Question) -> Result<Read, ExplainError> {
     let asked = end::asked(&end::Resolver::new(plan), question)?;
     let environment = environment(plan, &asked.egress, asked.egress_address);
-    let loaded = live::load(plan, rules, &environment).map_err(Error::Rules)?;
+    let loaded = live::load(plan, rules, &environment).map_err(ExplainError::Rules)?;
     Ok(Read { rulesets: loaded.read, names: loaded.names })
 }
 
 /// The egress interfaces for which a captured anchor of ours was loaded; empty if they cannot be told.
-pub fn ways_out(plan: &Plan, rules: &Rules) -> Vec<String> {
+pub fn ways_out(plan: &Plan, rules: &ExplainedRules) -> Vec<String> {
     live::ways_out(plan, rules, &environment(plan, WAY_OUT, examples(plan).mac))
 }
 
@@ -222,10 +225,10 @@ impl<'a> Explainer<'a> {
     fn load(
         declaration: &'a Declaration,
         plan: &'a Plan,
-        rules: &Rules,
+        rules: &ExplainedRules,
         egress: &str,
         address: Ipv4Addr,
-    ) -> Result<Self, Vec<Refused>> {
+    ) -> Result<Self, Vec<RefusedStatement>> {
         let environment = environment(plan, egress, address);
         let loaded = live::load(plan, rules, &environment)?;
         Ok(Self { declaration, plan, loaded, live: !rules.captured.is_empty() })
@@ -235,10 +238,10 @@ impl<'a> Explainer<'a> {
     fn explained(&mut self, asked: end::Asked, way: way::Way) -> Explanation {
         let Self { declaration, plan, loaded, live } = self;
         loaded.machine.forget();
-        let judge = hop::Judge { declaration, plan, asked: &asked };
+        let judge = hop::HookEvaluator { declaration, plan, asked: &asked };
         let (packet, answer) = judge.both_ways(loaded, &way);
         let disagreements = packet.iter().chain(&answer).filter_map(|hop| hop.disagreement.clone()).collect();
-        let passes = way.refused.is_none() && packet.iter().chain(&answer).all(Hop::passes);
+        let passes = way.refused.is_none() && packet.iter().chain(&answer).all(ExplainedHook::passes);
         let mut notes = asked.notes.clone();
         notes.extend(way.notes(plan, &asked));
         notes.extend(own_source(declaration, &asked, &packet));
@@ -275,7 +278,7 @@ impl Explanation {
 
 /// A note if a link's masquerade does not apply to the packet: from a guest to a volume that this Mac serves, it leaves
 /// by no interface, which is where macOS translates.
-fn own_source(declaration: &Declaration, asked: &end::Asked, packet: &[Hop]) -> Option<String> {
+fn own_source(declaration: &Declaration, asked: &end::Asked, packet: &[ExplainedHook]) -> Option<String> {
     if !matches!(asked.source.at, end::At::Bridge(_)) || !asked.destination.at.is_here() {
         return None;
     }
@@ -298,8 +301,8 @@ fn environment(plan: &Plan, egress: &str, address: Ipv4Addr) -> Environment {
     environment
 }
 
-fn verdict(refused: Option<&str>, packet: &[Hop], answer: &[Hop]) -> String {
-    let blocked = |hops: &[Hop]| {
+fn verdict(refused: Option<&str>, packet: &[ExplainedHook], answer: &[ExplainedHook]) -> String {
+    let blocked = |hops: &[ExplainedHook]| {
         let (index, hop) = hops.iter().enumerate().find(|(_, hop)| !hop.passes())?;
         let (number, way, how) = (index + 1, hop.direction.word(), hop.answered.unwrap_or("silently"));
         Some(format!("blocked at hop {number} ({way} {}), {how}", hop.interface))

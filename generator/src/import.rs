@@ -11,8 +11,8 @@ mod node;
 mod terraform;
 mod unusable;
 
-pub use draft::{Draft, Link, Provider, Volume};
-use node::Node;
+pub use draft::{Draft, DraftLink, DraftProvider, DraftVolume};
+use node::DocumentNode;
 pub use unusable::{Left, Unusable};
 
 /// The tool that a file belongs to.
@@ -34,7 +34,8 @@ pub fn read(text: &str) -> Result<(Tool, Draft), Unusable> {
     let mut documents = node::read(text)?;
     // `---` before the first document or after the last creates an empty document.
     documents.retain(|document| !document.is_empty());
-    let is_kind = |node: &Node| node.text("kind") == Some("Cluster") && node.get("apiVersion").is_some();
+    let is_kind =
+        |node: &DocumentNode| node.text("kind") == Some("Cluster") && node.get("apiVersion").is_some();
     if let Some(at) = documents.iter().position(is_kind) {
         let mut draft = kind::draft(&documents[at]);
         for (_, other) in documents.iter().enumerate().filter(|(number, _)| *number != at) {

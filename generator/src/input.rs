@@ -53,16 +53,16 @@ pub struct Input {
     pub allow_overlap: Option<Vec<Option<String>>>,
     /// The providers (emulated clouds), by name.
     #[schemars(required)]
-    pub providers: Option<BTreeMap<String, Provider>>,
+    pub providers: Option<BTreeMap<String, RawProvider>>,
     /// The volumes (hosts of the providers), by name.
     #[schemars(required)]
-    pub volumes: Option<BTreeMap<String, Volume>>,
+    pub volumes: Option<BTreeMap<String, RawVolume>>,
     /// The group of the volumes' aliases on the Mac's loopback.
-    pub localhost: Option<Localhost>,
+    pub localhost: Option<RawLocalhost>,
     /// The flows that are permitted between providers. Default none.
-    pub links: Option<Vec<Link>>,
+    pub links: Option<Vec<RawLink>>,
     /// Declared tests of the policy: flows that must, or must never, get through. Default none.
-    pub expect: Option<Vec<Expectation>>,
+    pub expect: Option<Vec<RawExpectation>>,
     /// The name of the Mac that this declaration is evaluated for, one of `macs`. Required with `macs`.
     pub mac: Option<String>,
     /// The Macs that share this declaration, by name; WireGuard tunnels join them. Every provider is on exactly one of
@@ -116,7 +116,8 @@ pub struct DeclaredMac {
 /// A provider: an emulated cloud with a network of its own.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Provider {
+#[schemars(rename = "Provider")]
+pub struct RawProvider {
     /// The provider's network, as `10.0.0.0/16`.
     #[schemars(required)]
     pub network: Option<String>,
@@ -139,7 +140,8 @@ pub struct Provider {
 /// A volume: a host in a provider's network.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Volume {
+#[schemars(rename = "Volume")]
+pub struct RawVolume {
     /// The name of the provider that it belongs to.
     #[schemars(required)]
     pub provider: Option<String>,
@@ -157,13 +159,14 @@ pub struct Volume {
     /// The volume's mount point: its addresses exist only while something is mounted there. Default: they always exist.
     pub mount_point: Option<String>,
     /// The VM that has the address, for the files in `guests/NAME`.
-    pub guest: Option<Guest>,
+    pub guest: Option<RawGuest>,
 }
 
 /// The VM that has a volume's address.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Guest {
+#[schemars(rename = "Guest")]
+pub struct RawGuest {
     /// The MAC address of the VM's interface in the provider's network, as `52:54:00:12:34:56`. Default: any.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$"))]
     pub mac: Option<String>,
@@ -179,7 +182,8 @@ pub struct Guest {
 /// The group of localhost aliases.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Localhost {
+#[schemars(rename = "Localhost")]
+pub struct RawLocalhost {
     /// The logical name of the group. Default `bridge-localhost`.
     pub bridge: Option<String>,
     /// The Mac's own alias, and by its prefix the range of the volumes' aliases. Default `127.0.1.1/24`.
@@ -189,7 +193,8 @@ pub struct Localhost {
 /// A permission to open connections, from endpoints to endpoints.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Link {
+#[schemars(rename = "Link")]
+pub struct RawLink {
     /// The providers and volumes that may open connections, by name.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
     pub from: Option<Vec<Option<String>>>,
@@ -207,13 +212,14 @@ pub struct Link {
     /// Whether the source is translated to the gateway address of the destination's provider. Default false.
     pub masquerade: Option<bool>,
     /// The conditions of the path between the endpoints: latency, loss, bandwidth. Default: none are added.
-    pub conditions: Option<Conditions>,
+    pub conditions: Option<RawConditions>,
 }
 
 /// A declared test of the policy: flows that must, or must never, get through.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Expectation {
+#[schemars(rename = "Expectation")]
+pub struct RawExpectation {
     /// The endpoints that open connections: names of providers and volumes, or `internet`, `lan`, `mac`, `localhost`,
     /// `any`.
     #[schemars(required, with = "Vec<String>", length(min = 1))]
@@ -247,7 +253,8 @@ pub enum Port {
 /// The conditions of the path between the endpoints of a link, applied to each direction.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Conditions {
+#[schemars(rename = "Conditions")]
+pub struct RawConditions {
     /// Added delay in milliseconds, one way.
     #[schemars(range(min = 0, max = 10000))]
     pub latency_ms: Option<i64>,

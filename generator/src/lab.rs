@@ -22,7 +22,7 @@ mod watch;
 
 pub use capture::capture;
 pub use client::{address, ask, ask_at_length, is_up};
-pub use control::{Asked, FaultStatus, NodeStatus, PipeStatus, Reply, Request, Status};
+pub use control::{Asked, FaultStatus, LabState, NodeStatus, PipeStatus, Reply, Request};
 pub use ends::ends;
 pub use enter::exec;
 pub use observe::{FlowCount, Traffic};

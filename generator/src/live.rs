@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::darwin;
-use crate::status::{Capture, Finding, Status};
+use crate::status::{Capture, Status, StatusFinding};
 
 /// The state of a network at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub struct Live {
     /// Whether the network is as declared; null if that is not checked.
     pub healthy: Option<bool>,
     /// What differs from the declaration.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StatusFinding>,
     /// The packets since the start, by fate; null if unknown.
     pub packets: Option<LivePackets>,
     /// The number of states of pf.
@@ -150,8 +150,8 @@ impl Live {
     }
 }
 
-fn counters(labels: &BTreeMap<String, darwin::Counts>) -> Vec<LiveCounter> {
-    let counter = |(label, counts): (&String, &darwin::Counts)| LiveCounter {
+fn counters(labels: &BTreeMap<String, darwin::LabelCounters>) -> Vec<LiveCounter> {
+    let counter = |(label, counts): (&String, &darwin::LabelCounters)| LiveCounter {
         label: label.clone(),
         packets: counts.packets,
         bytes: counts.bytes,

@@ -103,14 +103,14 @@ impl Interfaces {
 
 /// An anchor with interface names in place of macros.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedAnchor {
     /// The text that is loaded.
     pub text: String,
     /// For each line of the text, the line of the rendered anchor that it comes from, counted from 1.
     origins: Vec<u32>,
 }
 
-impl Loaded {
+impl LoadedAnchor {
     /// The line of the rendered anchor that a line of the text comes from; both count from 1.
     pub fn origin(&self, line: u32) -> u32 {
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -120,8 +120,8 @@ impl Loaded {
 
 /// Substitutes interface names in an anchor. A line is repeated for each interface, and omitted if there is none; only
 /// the tunnel has a name while it is absent.
-pub fn load(anchor: &str, interfaces: &Interfaces) -> Loaded {
-    let mut loaded = Loaded { text: String::with_capacity(anchor.len()), origins: Vec::new() };
+pub fn load(anchor: &str, interfaces: &Interfaces) -> LoadedAnchor {
+    let mut loaded = LoadedAnchor { text: String::with_capacity(anchor.len()), origins: Vec::new() };
     let mut add = |line: &str, number: u32| {
         loaded.text.push_str(line);
         loaded.text.push('\n');

@@ -24,21 +24,21 @@ use anstream::ColorChoice;
 use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
 
-use cli::{Cli, Colour};
+use cli::{Cli, ColourChoice};
 
 fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();
     let asked = colour_asked_for(std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()));
     let colour = match asked {
-        Colour::Auto => ColorChoice::Auto,
-        Colour::Always => ColorChoice::Always,
-        Colour::Never => ColorChoice::Never,
+        ColourChoice::Auto => ColorChoice::Auto,
+        ColourChoice::Always => ColorChoice::Always,
+        ColourChoice::Never => ColorChoice::Never,
     };
     colour.write_global();
     let of_clap = match asked {
-        Colour::Auto => clap::ColorChoice::Auto,
-        Colour::Always => clap::ColorChoice::Always,
-        Colour::Never => clap::ColorChoice::Never,
+        ColourChoice::Auto => clap::ColorChoice::Auto,
+        ColourChoice::Always => clap::ColorChoice::Always,
+        ColourChoice::Never => clap::ColorChoice::Never,
     };
     let matches = Cli::command().color(of_clap).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -53,8 +53,8 @@ fn main() -> ExitCode {
 
 /// The value of `--color`, before the command line is parsed, because clap's help and errors are coloured too. Invalid
 /// values are ignored here; clap rejects them.
-fn colour_asked_for(mut arguments: impl Iterator<Item = String>) -> Colour {
-    let mut asked = Colour::Auto;
+fn colour_asked_for(mut arguments: impl Iterator<Item = String>) -> ColourChoice {
+    let mut asked = ColourChoice::Auto;
     while let Some(argument) = arguments.next() {
         let value = match argument.as_str() {
             "--" => break,

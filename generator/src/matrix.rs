@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::identity::Identities;
-use crate::model::{End, Name};
+use crate::model::{Endpoint, Name};
 use crate::plan::policy::{number_of, ranges_of};
 use crate::plan::{Bridge, Plan};
 use crate::reach::Services;
 
 /// How much one provider may open to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum ProviderReach {
     /// All traffic.
     All,
     /// Some traffic, limited by protocol, port or volume.
@@ -25,7 +25,7 @@ pub enum Reach {
     None,
 }
 
-impl Reach {
+impl ProviderReach {
     /// The word for it in the table.
     pub fn word(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ type Touched<'a> = BTreeMap<usize, Vec<&'a Name>>;
 pub struct Matrix<'a> {
     bridges: &'a [Bridge],
     /// Row by row, in the order of the bridges.
-    cells: Vec<Reach>,
+    cells: Vec<ProviderReach>,
     /// For each row, the permitted traffic: senders, receivers and services.
     rows: Vec<Vec<Permitted<'a>>>,
     /// Receivers by provider, one entry per flow.
@@ -69,20 +69,20 @@ struct Permitted<'a> {
 }
 
 /// The providers to which endpoints belong, with the volumes that are named.
-fn touched<'a>(plan: &'a Plan, ends: &'a [End]) -> Touched<'a> {
+fn touched<'a>(plan: &'a Plan, ends: &'a [Endpoint]) -> Touched<'a> {
     let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
     let mut touched = Touched::new();
     for end in ends {
         let (provider, volume) = match end {
-            End::Provider(name) => (number(name), None),
-            End::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), Some(name)),
+            Endpoint::Provider(name) => (number(name), None),
+            Endpoint::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), Some(name)),
         };
         if let Some(provider) = provider {
             touched.entry(provider).or_default().extend(volume);
         }
     }
     // If the whole provider is named too, its volumes are redundant.
-    for whole in ends.iter().filter(|end| matches!(end, End::Provider(_))) {
+    for whole in ends.iter().filter(|end| matches!(end, Endpoint::Provider(_))) {
         if let Some(volumes) = number(whole.name()).and_then(|provider| touched.get_mut(&provider)) {
             volumes.clear();
         }
@@ -94,7 +94,7 @@ impl<'a> Matrix<'a> {
     /// The matrix of a plan.
     pub fn of(plan: &'a Plan) -> Self {
         let bridges = plan.bridges.as_slice();
-        let mut cells = vec![Reach::None; bridges.len() * bridges.len()];
+        let mut cells = vec![ProviderReach::None; bridges.len() * bridges.len()];
         let mut rows: Vec<Vec<Permitted>> = bridges.iter().map(|_| Vec::new()).collect();
         let mut receivers = Vec::new();
         for flow in &plan.flows {
@@ -103,7 +103,11 @@ impl<'a> Matrix<'a> {
                 for (column, receivers) in &to {
                     let cell = &mut cells[row * bridges.len() + column];
                     let all = flow.protocol.is_none() && senders.is_empty() && receivers.is_empty();
-                    *cell = if all || *cell == Reach::All { Reach::All } else { Reach::Some };
+                    *cell = if all || *cell == ProviderReach::All {
+                        ProviderReach::All
+                    } else {
+                        ProviderReach::Some
+                    };
                 }
                 let ports = flow.ports.as_ref().map(ranges_of);
                 let services = Services::permitted(flow.protocol.map(number_of), ports.as_deref());
@@ -112,14 +116,14 @@ impl<'a> Matrix<'a> {
             receivers.push(to);
         }
         for own in 0..bridges.len() {
-            cells[own * bridges.len() + own] = Reach::All;
+            cells[own * bridges.len() + own] = ProviderReach::All;
         }
         Self { bridges, cells, rows, receivers }
     }
 
     /// The permitted traffic from a row to a column, without redundant entries; empty if everything passes, or nothing.
     pub fn passing(&self, row: usize, column: usize) -> Vec<Passing<'a>> {
-        if self.cells[row * self.bridges.len() + column] != Reach::Some {
+        if self.cells[row * self.bridges.len() + column] != ProviderReach::Some {
             return Vec::new();
         }
         let mut by_ends: BTreeMap<(&[&'a Name], &[&'a Name]), Services> = BTreeMap::new();
@@ -159,7 +163,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Each provider with how much it may open to each provider.
-    pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[Reach])> {
+    pub fn rows(&self) -> impl Iterator<Item = (&'a Bridge, &[ProviderReach])> {
         self.bridges.iter().zip(self.cells.chunks(self.bridges.len().max(1)))
     }
 }

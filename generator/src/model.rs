@@ -22,11 +22,11 @@ pub use crate::input::{Protocol, ProviderAttachment, VolumeAttachment};
 use crate::place::Positions;
 use crate::problem::Problem;
 pub use free::FreeNetworks;
-use regions::{Region, Span};
+use regions::{Region, RegionPair};
 pub use value::{
     AbsolutePath, AnchorPath, InterfaceName, MacAddress, Name, PortRange, PortSet, PublicKey, TunnelEndpoint,
 };
-pub use ways::Way;
+pub use ways::LinkDirection;
 
 /// A complete, valid declaration. Maps are sorted by name and links by content, so that nothing that uses it can depend
 /// on the order of the input.
@@ -170,9 +170,9 @@ pub struct Localhost {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Link {
     /// The endpoints that may open connections.
-    pub from: BTreeSet<End>,
+    pub from: BTreeSet<Endpoint>,
     /// The endpoints that they may reach.
-    pub to: BTreeSet<End>,
+    pub to: BTreeSet<Endpoint>,
     /// The protocol; `None` means any.
     pub protocol: Option<Protocol>,
     /// Destination ports; `None` means all. Only with tcp, udp, or without a protocol (which then means both).
@@ -190,7 +190,7 @@ pub struct Link {
 impl Link {
     /// The permitted directions, as pairs of sources and destinations: the reverse one too if the link is bidirectional
     /// and its sides differ.
-    pub fn directions(&self) -> impl Iterator<Item = (&BTreeSet<End>, &BTreeSet<End>)> {
+    pub fn directions(&self) -> impl Iterator<Item = (&BTreeSet<Endpoint>, &BTreeSet<Endpoint>)> {
         let back = (self.bidirectional && self.from != self.to).then_some((&self.to, &self.from));
         [(&self.from, &self.to)].into_iter().chain(back)
     }
@@ -217,18 +217,18 @@ impl Link {
 
 /// An endpoint of a link. Providers and volumes share one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum End {
+pub enum Endpoint {
     /// Every address of a provider's network.
     Provider(Name),
     /// One volume.
     Volume(Name),
 }
 
-impl End {
+impl Endpoint {
     /// The name of the provider or volume.
     pub fn name(&self) -> &Name {
         match self {
-            End::Provider(name) | End::Volume(name) => name,
+            Endpoint::Provider(name) | Endpoint::Volume(name) => name,
         }
     }
 }
@@ -256,7 +256,7 @@ pub struct Expectation {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
     /// A provider or a volume.
-    End(End),
+    End(Endpoint),
     /// The outside except the LAN.
     Internet,
     /// Private-use and link-local addresses that are in no provider's network.
@@ -329,7 +329,7 @@ impl LinkConditions {
     }
 
     /// The conditions of the path between these regions.
-    fn over(&self, span: Option<Span>) -> Conditions {
+    fn over(&self, span: Option<RegionPair>) -> Conditions {
         let Self { latency, jitter_ms, loss, bandwidth_kbit } = *self;
         let latency_ms = match latency {
             Some(Latency::Ms(ms)) => Some(ms),
@@ -361,7 +361,7 @@ pub struct Conditions {
     pub latency_ms: Option<u16>,
     /// The regions from which the delay was derived, if it was.
     #[serde(skip)]
-    pub span: Option<Span>,
+    pub span: Option<RegionPair>,
     /// The maximum random addition to the delay, in milliseconds, one way. Only the lab applies it: dummynet has no
     /// jitter.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -460,10 +460,10 @@ impl Declaration {
     ///
     /// # Panics
     /// If the endpoint is from another declaration.
-    pub fn range(&self, end: &End) -> Ipv4Net {
+    pub fn range(&self, end: &Endpoint) -> Ipv4Net {
         match end {
-            End::Provider(name) => self.providers[name].network,
-            End::Volume(name) => self.volumes[name].address.into(),
+            Endpoint::Provider(name) => self.providers[name].network,
+            Endpoint::Volume(name) => self.volumes[name].address.into(),
         }
     }
 
@@ -471,10 +471,10 @@ impl Declaration {
     ///
     /// # Panics
     /// If the endpoint is from another declaration.
-    pub fn provider_of<'a>(&'a self, end: &'a End) -> &'a Name {
+    pub fn provider_of<'a>(&'a self, end: &'a Endpoint) -> &'a Name {
         match end {
-            End::Provider(name) => name,
-            End::Volume(name) => &self.volumes[name].provider,
+            Endpoint::Provider(name) => name,
+            Endpoint::Volume(name) => &self.volumes[name].provider,
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 
 use crate::pf::print_rule;
-use crate::pf::syntax::{Action, Address, Endpoint, Family, Interface, Rule, Rules};
+use crate::pf::syntax::{Action, Address, Family, HostMatch, Interface, Rule, RuleLists};
 use crate::plan::{Plan, faults};
 
 /// The maximum length of a rule when shown, in characters.
@@ -25,11 +25,11 @@ pub struct Other {
 }
 
 /// The rules of every loaded ruleset by anchor path; the path of the main ruleset is empty.
-pub type Loaded<'a> = BTreeMap<&'a str, &'a Rules>;
+pub type LoadedRulesets<'a> = BTreeMap<&'a str, &'a RuleLists>;
 
 /// What decides before our rules, or prevents them from being evaluated. `bridges` are the kernel names of our bridges,
 /// if known. Empty if the main ruleset is not loaded.
-pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> {
+pub fn others(plan: &Plan, loaded: &LoadedRulesets<'_>, bridges: &[&str]) -> Vec<Other> {
     let Some(main) = loaded.get("") else { return Vec::new() };
     let mut judge = Judge { plan, bridges, found: Vec::new() };
     let filter = judge.list(loaded, "filter", &main.filter);
@@ -53,8 +53,8 @@ pub fn others(plan: &Plan, loaded: &Loaded<'_>, bridges: &[&str]) -> Vec<Other> 
 }
 
 /// Anchors that have rules but are not called.
-pub fn uncalled(plan: &Plan, loaded: &Loaded<'_>) -> Vec<Other> {
-    let calls = |(path, rules): (&&str, &&Rules)| -> Vec<String> {
+pub fn uncalled(plan: &Plan, loaded: &LoadedRulesets<'_>) -> Vec<Other> {
+    let calls = |(path, rules): (&&str, &&RuleLists)| -> Vec<String> {
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         let calls = rules.lists().into_iter().flatten().filter_map(|rule| rule.anchor.as_ref());
         calls.map(|call| below(call.path.trim_matches('/'))).collect()
@@ -63,7 +63,7 @@ pub fn uncalled(plan: &Plan, loaded: &Loaded<'_>) -> Vec<Other> {
     let is_called = |path: &str| called.iter().any(|top| is_below(path, top));
     let alone =
         loaded.iter().filter(|(path, rules)| !path.is_empty() && !rules.is_empty() && !is_called(path));
-    let told = |(path, _): (&&str, &&Rules)| Other {
+    let told = |(path, _): (&&str, &&RuleLists)| Other {
         decides: **path == *plan.anchor.as_str(),
         what: format!("nothing calls the anchor {path}: its rules are not evaluated"),
     };
@@ -86,7 +86,7 @@ impl Judge<'_> {
 
     /// Examines one list of the main ruleset, and the rules evaluated before the call of our anchor. Returns the
     /// anchors that are called before it.
-    fn list(&mut self, loaded: &Loaded<'_>, kind: &str, rules: &[Rule]) -> Vec<String> {
+    fn list(&mut self, loaded: &LoadedRulesets<'_>, kind: &str, rules: &[Rule]) -> Vec<String> {
         let ours = self.plan.anchor.as_str();
         let (parent, own) = ours.rsplit_once('/').unwrap_or(("", ours));
         let calls = |rule: &&Rule| {
@@ -127,7 +127,7 @@ impl Judge<'_> {
         earlier
     }
 
-    fn of_kind(&mut self, kind: &str, rules: &Rules, path: &str) {
+    fn of_kind(&mut self, kind: &str, rules: &RuleLists, path: &str) {
         let list = if kind == "rdr" { &rules.rdr } else { &rules.filter };
         list.iter().filter(|rule| rule.anchor.is_none()).for_each(|rule| self.rule(rule, path));
     }
@@ -189,7 +189,7 @@ impl Judge<'_> {
     }
 
     /// Whether an endpoint of a rule can be an address in a provider's network. Conservative: unknown addresses can.
-    fn meets(&self, end: &Endpoint) -> bool {
+    fn meets(&self, end: &HostMatch) -> bool {
         let meets = |net: Ipv4Net| {
             self.plan
                 .bridges
@@ -234,7 +234,7 @@ fn is_below(path: &str, top: &str) -> bool {
 
 /// Whether a call applies to all traffic, with no restriction that could exclude ours.
 fn is_whole(rule: &Rule) -> bool {
-    let any = Endpoint::default();
+    let any = HostMatch::default();
     rule.direction.is_none()
         && rule.interface.is_none()
         && rule.family != Some(Family::Inet6)

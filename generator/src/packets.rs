@@ -28,14 +28,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::{Deref, DerefMut, Range};
 
 pub use along::{Along, Runs};
-pub use combine::Row;
+pub use combine::FirstMatchRow;
 use diagram::Memo;
 pub use diagram::{Diagrams, Map, Set};
-pub use witness::Packet;
+pub use witness::WitnessPacket;
 
 /// The direction in which a packet crosses an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
+pub enum PacketDirection {
     /// Into the machine.
     In,
     /// Out of the machine.
@@ -44,7 +44,7 @@ pub enum Direction {
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
+pub enum PacketFamily {
     /// IPv4.
     Inet,
     /// IPv6.
@@ -123,7 +123,7 @@ impl DerefMut for Space {
     }
 }
 
-impl Family {
+impl PacketFamily {
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::Inet } else { Self::Inet6 }
@@ -179,7 +179,7 @@ impl Space {
             interface_bits: interface_bits.unwrap_or(u16::MAX),
             usual: witness::Bits::default(),
         };
-        space.usual = space.bits(&Packet::default());
+        space.usual = space.bits(&WitnessPacket::default());
         space
     }
 
@@ -258,9 +258,9 @@ impl Space {
     }
 
     /// The packets of one direction.
-    pub fn direction(&mut self, direction: Direction) -> Set {
+    pub fn direction(&mut self, direction: PacketDirection) -> Set {
         let level = Self::direction_level();
-        self.equal(level..level + 1, u128::from(direction == Direction::Out))
+        self.equal(level..level + 1, u128::from(direction == PacketDirection::Out))
     }
 
     /// The packets on a distinguished interface; empty for any other name.
@@ -273,13 +273,13 @@ impl Space {
     }
 
     /// The packets of an address family.
-    pub fn family(&mut self, family: Family) -> Set {
+    pub fn family(&mut self, family: PacketFamily) -> Set {
         let level = self.family_level();
-        self.equal(level..level + 1, u128::from(family == Family::Inet6))
+        self.equal(level..level + 1, u128::from(family == PacketFamily::Inet6))
     }
 
     /// The packets of a family whose address is in one of the ranges, which must be sorted and disjoint.
-    pub fn addresses(&mut self, side: Side, family: Family, ranges: &[(u128, u128)]) -> Set {
+    pub fn addresses(&mut self, side: Side, family: PacketFamily, ranges: &[(u128, u128)]) -> Set {
         let start = self.side_levels(side).start;
         let addresses = self.ranges(start..start + family.bits(), ranges);
         self.of_family(family, addresses)
@@ -287,7 +287,7 @@ impl Space {
 
     /// The packets whose source or destination is in a network.
     pub fn network(&mut self, side: Side, address: IpAddr, prefix: u8) -> Set {
-        let family = Family::of(address);
+        let family = PacketFamily::of(address);
         let start = self.side_levels(side).start;
         let prefix = u16::from(prefix).min(family.bits());
         let number = number_of(address).checked_shr(u32::from(family.bits() - prefix)).unwrap_or(0);
@@ -296,9 +296,9 @@ impl Space {
     }
 
     /// The packets of a family in a set that tests no bit before the family's.
-    fn of_family(&mut self, family: Family, set: Set) -> Set {
+    fn of_family(&mut self, family: PacketFamily, set: Set) -> Set {
         let (set, none) = (set.as_map(), Set::NONE.as_map());
-        let (low, high) = if family == Family::Inet { (set, none) } else { (none, set) };
+        let (low, high) = if family == PacketFamily::Inet { (set, none) } else { (none, set) };
         let level = self.family_level();
         let of_family = self.diagrams.make(level, low, high);
         Set(of_family)
@@ -333,8 +333,8 @@ impl Space {
 
     /// A function restricted to one source or destination: its value for each packet if it had that address.
     pub fn with_address(&mut self, map: Map, side: Side, address: IpAddr) -> Map {
-        let (family, level) = (Family::of(address), self.family_level());
-        let map = self.fixed(map, level..level + 1, u128::from(family == Family::Inet6));
+        let (family, level) = (PacketFamily::of(address), self.family_level());
+        let map = self.fixed(map, level..level + 1, u128::from(family == PacketFamily::Inet6));
         let start = self.side_levels(side).start;
         self.fixed(map, start..start + family.bits(), number_of(address))
     }
@@ -373,9 +373,9 @@ impl Space {
     }
 
     /// The packets whose headers a set has at one hook, whatever their own hook is.
-    pub fn at_hook(&mut self, set: Set, direction: Direction, name: &str) -> Set {
+    pub fn at_hook(&mut self, set: Set, direction: PacketDirection, name: &str) -> Set {
         let level = Self::direction_level();
-        let number = u128::from(direction == Direction::Out);
+        let number = u128::from(direction == PacketDirection::Out);
         let directed = self.fixed(set.as_map(), level..level + 1, number);
         let fixed = self.with_interface(directed, name);
         self.diagrams.select(fixed, |number| number != 0)

@@ -18,6 +18,6 @@ mod token;
 
 pub use environment::{Environment, InterfaceInfo};
 pub use names::Names;
-pub use parse::{Error, parse};
+pub use parse::{ParseError, parse};
 pub use print::{print, print_dry_run, print_rule};
-pub use syntax::{Place, Ruleset};
+pub use syntax::{Position, Ruleset};

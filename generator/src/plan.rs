@@ -16,13 +16,13 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AbsolutePath, AnchorPath, Declaration, End, Guest, Link, Name, ProviderAttachment, PublicKey,
+    AbsolutePath, AnchorPath, Declaration, Endpoint, Guest, Link, Name, ProviderAttachment, PublicKey,
     TunnelEndpoint, VolumeAttachment,
 };
-pub use flows::{Flow, Masquerade};
+pub use flows::{Masquerade, PermittedFlow};
 pub use pipes::{Pipe, Steering};
 pub use policy::Policy;
-pub use region::Region;
+pub use region::AddressRegion;
 
 /// The desired state of the Mac. Lists are sorted by name.
 #[derive(Debug, Clone)]
@@ -44,16 +44,16 @@ pub struct Plan {
     /// Every provider with its bridge and the route to it; those of other Macs are reached through the mesh.
     pub bridges: Vec<Bridge>,
     /// The localhost group.
-    pub localhost: Localhost,
+    pub localhost: PlannedLocalhost,
     /// Every volume with its addresses, port and names.
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<PlannedVolume>,
     /// The links as they were declared, in canonical order, for display.
     pub links: Vec<Link>,
     /// The tunnel to the other Macs, if there are others.
     pub mesh: Option<Tunnel>,
     /// The permitted flows between providers: rectangles whose union is the links, without redundant ones. With several
     /// Macs, those from or to a provider of this one.
-    pub flows: Vec<Flow>,
+    pub flows: Vec<PermittedFlow>,
     /// The flows whose source is translated to the gateway of the receiving provider.
     pub masquerades: Vec<Masquerade>,
     /// The published ports of volumes.
@@ -105,7 +105,7 @@ pub struct Bridge {
     /// The network that is routed to the bridge.
     pub network: Ipv4Net,
     /// The addresses of the provider: the network, except what is left to another network of the Mac.
-    pub region: Region,
+    pub region: AddressRegion,
     /// The bridge's own address, with the prefix length of the interface.
     pub gateway: Ipv4Net,
     /// Whether the manager or vmnet creates the bridge; one of vmnet is found by its gateway address.
@@ -118,7 +118,7 @@ pub struct Bridge {
 
 /// The localhost group: the range of the localhost aliases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Localhost {
+pub struct PlannedLocalhost {
     /// Its logical name.
     pub logical: Name,
     /// The Mac's own alias in it; the prefix is the range of all aliases.
@@ -127,7 +127,7 @@ pub struct Localhost {
 
 /// A volume, with everything that the Mac must have for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
+pub struct PlannedVolume {
     /// The name of the volume.
     pub name: Name,
     /// The name of its provider.
@@ -172,13 +172,13 @@ impl Plan {
             provider: name.clone(),
             logical: provider.bridge.clone(),
             network: provider.network,
-            region: Region::of(declaration, name),
+            region: AddressRegion::of(declaration, name),
             gateway: provider.gateway,
             attachment: provider.attachment,
             internet: provider.internet,
             mac: declaration.remote_mac(name).cloned(),
         });
-        let localhost = Localhost {
+        let localhost = PlannedLocalhost {
             logical: declaration.localhost.bridge.clone(),
             gateway: declaration.localhost.gateway,
         };
@@ -212,7 +212,7 @@ impl Bridge {
     }
 }
 
-impl Volume {
+impl PlannedVolume {
     /// Whether the volume is on this Mac.
     pub fn is_here(&self) -> bool {
         self.mac.is_none()
@@ -244,8 +244,9 @@ impl Plan {
 
     /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
     pub fn describe(&self, link: &Link) -> String {
-        let ends =
-            |ends: &BTreeSet<End>| flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges);
+        let ends = |ends: &BTreeSet<Endpoint>| {
+            flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &self.bridges)
+        };
         format!("{} -> {}, {}", ends(&link.from), ends(&link.to), link.manner().join(", "))
     }
 
@@ -260,15 +261,15 @@ impl Plan {
     }
 
     /// The volumes that are on this Mac.
-    pub fn own_volumes(&self) -> impl Iterator<Item = &Volume> {
+    pub fn own_volumes(&self) -> impl Iterator<Item = &PlannedVolume> {
         self.volumes.iter().filter(|volume| volume.is_here())
     }
 
     /// The provider that an endpoint is, or belongs to; `None` if the plan has no such volume.
-    pub fn provider_of<'a>(&'a self, end: &'a End) -> Option<&'a Name> {
+    pub fn provider_of<'a>(&'a self, end: &'a Endpoint) -> Option<&'a Name> {
         match end {
-            End::Provider(name) => Some(name),
-            End::Volume(name) => self.volume(name).map(|volume| &volume.provider),
+            Endpoint::Provider(name) => Some(name),
+            Endpoint::Volume(name) => self.volume(name).map(|volume| &volume.provider),
         }
     }
 
@@ -279,7 +280,7 @@ impl Plan {
     }
 
     /// The volume with this name.
-    pub fn volume(&self, name: &Name) -> Option<&Volume> {
+    pub fn volume(&self, name: &Name) -> Option<&PlannedVolume> {
         let index = self.volumes.binary_search_by(|volume| volume.name.cmp(name)).ok()?;
         self.volumes.get(index)
     }
@@ -304,14 +305,16 @@ impl<'a> Here<'a> {
     }
 
     /// The addresses of these endpoints that the Mac itself has: gateways, and volumes that it serves.
-    pub fn addresses(&self, ends: &[End]) -> Vec<Ipv4Addr> {
+    pub fn addresses(&self, ends: &[Endpoint]) -> Vec<Ipv4Addr> {
         let (mut gateways, mut volumes) = (BTreeMap::new(), BTreeMap::new());
         for end in ends {
             let Some(provider) = self.plan.provider_of(end) else { continue };
             let served = self.served.get(provider);
             match end {
-                End::Volume(name) => volumes.extend(served.and_then(|served| served.get_key_value(name))),
-                End::Provider(name) => {
+                Endpoint::Volume(name) => {
+                    volumes.extend(served.and_then(|served| served.get_key_value(name)));
+                }
+                Endpoint::Provider(name) => {
                     volumes.extend(served.into_iter().flatten());
                     let bridge = self.plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name));
                     let bridge = bridge.ok().map(|bridge| &self.plan.bridges[bridge]);
@@ -324,13 +327,13 @@ impl<'a> Here<'a> {
     }
 }
 
-fn volumes(declaration: &Declaration) -> Vec<Volume> {
+fn volumes(declaration: &Declaration) -> Vec<PlannedVolume> {
     let volume = |(name, volume): (&Name, &crate::model::Volume)| {
         let provider = &declaration.providers[&volume.provider];
         let mac = declaration.remote_mac(&volume.provider).cloned();
         let is_here = mac.is_none();
         let ours = is_here && provider.attachment == ProviderAttachment::Bridge;
-        Volume {
+        PlannedVolume {
             name: name.clone(),
             provider: volume.provider.clone(),
             address: volume.address,

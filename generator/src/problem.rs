@@ -15,7 +15,7 @@ use crate::place::FieldPath;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// The kind of problem, with the values that it is about.
-    pub kind: Kind,
+    pub kind: ProblemKind,
     /// The path of the value at fault.
     pub at: FieldPath,
     /// The paths of other values involved, such as the second of two networks that overlap.
@@ -24,7 +24,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem that involves one value only.
-    pub fn new(at: impl Into<FieldPath>, kind: Kind) -> Self {
+    pub fn new(at: impl Into<FieldPath>, kind: ProblemKind) -> Self {
         Self { kind, at: at.into(), with: Vec::new() }
     }
 
@@ -36,11 +36,11 @@ impl Problem {
     }
 }
 
-/// The kinds of problems. The code (`E024`) of each is in [`Kind::code`], its wording in [`Kind::message`] and
-/// [`Kind::hint`].
+/// The kinds of problems. The code (`E024`) of each is in [`ProblemKind::code`], its wording in [`ProblemKind::message`] and
+/// [`ProblemKind::hint`].
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the words of each kind say what its fields are")]
-pub enum Kind {
+pub enum ProblemKind {
     // The shape of the JSON.
     NotJson { line: usize, column: usize, reason: String },
     WrongType { expected: &'static str, found: String },

@@ -17,9 +17,9 @@ mod world;
 use std::fmt;
 
 use crate::pf::eval::{Machine, Packet};
-use crate::pf::{self, Place};
+use crate::pf::{self, Position};
 use crate::plan::Plan;
-use crate::plan::policy::{Answer, Decision, Translation, Verdict};
+use crate::plan::policy::{Decision, PolicyVerdict, Refusal, Translation};
 pub use world::World;
 
 /// What was proven, and how much it took.
@@ -37,7 +37,7 @@ pub struct Proof {
 #[derive(Debug)]
 pub enum Refutation {
     /// They are not a valid ruleset: pfctl would refuse to load them.
-    Unreadable(Vec<pf::Error>),
+    Unreadable(Vec<pf::ParseError>),
     /// They cannot be proven, or treat some packet differently. Never empty.
     Violations(Vec<Violation>),
 }
@@ -48,21 +48,21 @@ pub enum Violation {
     /// A statement that no proof can account for.
     Unprovable {
         /// Its place in the anchor.
-        place: Place,
+        place: Position,
         /// What it is, as a clause.
         what: &'static str,
     },
     /// A packet that the rules treat differently than the policy.
     Packet(Box<Counterexample>),
     /// A packet that the rules send through the wrong pipes.
-    Pipe(Box<Astray>),
+    Pipe(Box<WrongPipes>),
     /// Any other difference.
-    Other(Box<Finding>),
+    Other(Box<ProofFinding>),
 }
 
 /// Something that the rules must not do, or must do and do not.
 #[derive(Debug, Clone)]
-pub struct Finding {
+pub struct ProofFinding {
     /// A packet that shows it, at one hook.
     pub packet: Option<Packet>,
     /// The difference, as a clause about the packet.
@@ -73,7 +73,7 @@ pub struct Finding {
 
 /// A packet that goes through other pipes than the policy requires.
 #[derive(Debug, Clone)]
-pub struct Astray {
+pub struct WrongPipes {
     /// The packet, at one hook.
     pub packet: Packet,
     /// The number of the pipe that it should go through; `None` for no pipe.
@@ -92,14 +92,14 @@ pub struct Counterexample {
     /// The decision of the policy.
     pub expected: Decision,
     /// What the rules do.
-    pub found: Found,
+    pub found: RuleOutcome,
 }
 
 /// What the rules do with a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct RuleOutcome {
     /// The rules' verdict.
-    pub treatment: Verdict,
+    pub treatment: PolicyVerdict,
     /// The translation of its addresses.
     pub translation: Translated,
     /// The rule that decides, or else the one that translates: its line in the anchor and its canonical text.
@@ -137,7 +137,7 @@ pub fn prove(plan: &Plan, anchor: &str) -> Result<Proof, Refutation> {
     let mut outcomes = outcome::Outcomes::default();
     let rules = rules::read(&mut space, lists, machine.loaded(), &world, &mut outcomes);
     let policy = policy::functions(&mut space, plan, &world, &mut outcomes);
-    let judge = judge::Judge::new((plan, &world, lists), space, (rules, policy, outcomes), machine);
+    let judge = judge::Comparison::new((plan, &world, lists), space, (rules, policy, outcomes), machine);
     match judge.judge() {
         Ok((classes, nodes)) => Ok(Proof { classes, rules: world.count(lists), nodes }),
         Err(violations) => Err(Refutation::Violations(violations)),
@@ -158,7 +158,7 @@ impl fmt::Display for Violation {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ProofFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(packet) = &self.packet {
             write!(f, "{}: ", packet::describe(packet))?;
@@ -182,7 +182,7 @@ impl fmt::Display for Counterexample {
     }
 }
 
-impl fmt::Display for Astray {
+impl fmt::Display for WrongPipes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: the rules ", packet::describe(&self.packet))?;
         match self.found.as_slice() {
@@ -203,15 +203,15 @@ impl fmt::Display for Astray {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for RuleOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.treatment {
-            Verdict::Pass => "pass it",
-            Verdict::Carry => "pass it without a state",
-            Verdict::Refuse(Answer::Usual) => "refuse it with an answer",
-            Verdict::Refuse(Answer::Icmp) => "refuse it with an ICMP error",
-            Verdict::Drop => "drop it silently",
-            Verdict::Untouched => "leave it alone",
+            PolicyVerdict::Pass => "pass it",
+            PolicyVerdict::Carry => "pass it without a state",
+            PolicyVerdict::Refuse(Refusal::Usual) => "refuse it with an answer",
+            PolicyVerdict::Refuse(Refusal::Icmp) => "refuse it with an ICMP error",
+            PolicyVerdict::Drop => "drop it silently",
+            PolicyVerdict::Untouched => "leave it alone",
         })?;
         match self.translation {
             Translated::No => Ok(()),

@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
 
-use crate::packets::{Family, Map, Packet, Row, Set, Side, Space};
+use crate::packets::{FirstMatchRow, Map, PacketFamily, Set, Side, Space, WitnessPacket};
 use crate::plan::Plan;
 use crate::plan::policy::{Parts, TCP, Translation};
 use ends::Sets;
@@ -67,7 +67,7 @@ pub struct Flow {
 
 /// The outcome of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum FlowVerdict {
     /// It passes, perhaps with a translated address.
     Passes(Option<Translation>),
     /// It is blocked, and the opener gets an answer (RST or ICMP).
@@ -103,9 +103,9 @@ pub enum Reason {
 
 /// The outcome of a flow, with the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct FlowOutcome {
     /// What happens to the flow.
-    pub fate: Fate,
+    pub fate: FlowVerdict,
     /// What decides.
     pub reason: Reason,
 }
@@ -116,7 +116,7 @@ pub struct Reach {
     /// The number of each flow's outcome.
     pub outcome: Map,
     /// The outcomes by number.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<FlowOutcome>,
     /// The number of the pipe between two addresses; 0 means none.
     pub pipe: Map,
     /// The flows inside one provider.
@@ -150,7 +150,7 @@ impl Flows {
     /// A function restricted to one opener.
     pub fn from(&mut self, map: Map, opener: Opener) -> Map {
         let address = match opener {
-            Opener::ThisMac => Packet::default().source,
+            Opener::ThisMac => WitnessPacket::default().source,
             Opener::Address(address) => address.into(),
         };
         let of_opener = self.with_address(map, Side::Source, address);
@@ -170,7 +170,7 @@ impl Flows {
 
     /// The value of a fully restricted function; if bits are left free, its value for a default flow.
     pub fn of_constant(&self, map: Map) -> u32 {
-        map.as_constant().unwrap_or_else(|| self.of(map, &Packet::default()))
+        map.as_constant().unwrap_or_else(|| self.of(map, &WitnessPacket::default()))
     }
 
     /// The value of a function for one flow.
@@ -185,7 +185,7 @@ impl Flows {
 
     /// A flow of a set, `None` if it is empty. Each preference is honoured if the earlier ones allow it.
     pub fn example(&mut self, set: Set, preferences: &[Set]) -> Option<Flow> {
-        let inet = self.family(Family::Inet);
+        let inet = self.family(PacketFamily::Inet);
         let set = self.and(set, inet);
         let packet = self.witness(set, preferences)?;
         let v4 = |address| match address {
@@ -202,13 +202,13 @@ impl Flows {
     }
 }
 
-fn packet(flow: &Flow) -> Packet {
-    let usual = Packet::default();
+fn packet(flow: &Flow) -> WitnessPacket {
+    let usual = WitnessPacket::default();
     let (interface, source) = match flow.opener {
         Opener::ThisMac => (THIS_MAC.to_owned(), usual.source),
         Opener::Address(address) => (String::new(), address.into()),
     };
-    Packet {
+    WitnessPacket {
         interface,
         source,
         destination: flow.destination.into(),
@@ -233,29 +233,29 @@ impl Reach {
     }
 
     /// The outcome of one flow.
-    pub fn outcome_of(&self, flows: &Flows, flow: &Flow) -> Outcome {
+    pub fn outcome_of(&self, flows: &Flows, flow: &Flow) -> FlowOutcome {
         self.outcomes[flows.of_flow(self.outcome, flow) as usize]
     }
 
     /// The flows whose fate satisfies a predicate.
-    pub fn with_fate(&self, flows: &mut Flows, is_meant: impl Fn(Fate) -> bool) -> Set {
+    pub fn with_fate(&self, flows: &mut Flows, is_meant: impl Fn(FlowVerdict) -> bool) -> Set {
         flows.select(self.outcome, |number| is_meant(self.outcomes[number as usize].fate))
     }
 
     /// The flows that our rules pass.
     pub fn passing(&self, flows: &mut Flows) -> Set {
-        self.with_fate(flows, Fate::passes)
+        self.with_fate(flows, FlowVerdict::passes)
     }
 }
 
-impl Fate {
+impl FlowVerdict {
     /// Whether our rules pass the flow.
     pub fn passes(self) -> bool {
         matches!(self, Self::Passes(_))
     }
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for FlowVerdict {
     /// `passed`, `passed from 10.1.1.1`, `refused`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -273,24 +273,24 @@ impl fmt::Display for Fate {
 struct Table<'a> {
     flows: &'a mut Flows,
     sets: Sets,
-    rows: Vec<Row>,
-    outcomes: Vec<Outcome>,
+    rows: Vec<FirstMatchRow>,
+    outcomes: Vec<FlowOutcome>,
 }
 
 impl Table<'_> {
-    fn put(&mut self, set: Set, fate: Fate, reason: Reason) {
+    fn put(&mut self, set: Set, fate: FlowVerdict, reason: Reason) {
         self.put_both((set, Set::ALL), fate, reason);
     }
 
     /// Adds a row before all others, for the intersection of two sets: by opener, and by everything after it.
-    fn put_both(&mut self, (top, rest): (Set, Set), fate: Fate, reason: Reason) {
-        let outcome = Outcome { fate, reason };
+    fn put_both(&mut self, (top, rest): (Set, Set), fate: FlowVerdict, reason: Reason) {
+        let outcome = FlowOutcome { fate, reason };
         let number = self.outcomes.iter().position(|known| *known == outcome).unwrap_or_else(|| {
             self.outcomes.push(outcome);
             self.outcomes.len() - 1
         });
         let then = Map::constant(u32::try_from(number).expect("fewer than 2^31 outcomes"));
-        self.rows.push(Row { top, then: self.flows.only(rest, then) });
+        self.rows.push(FirstMatchRow { top, then: self.flows.only(rest, then) });
     }
 
     fn all(&mut self, sets: impl IntoIterator<Item = Set>) -> Set {
@@ -299,23 +299,23 @@ impl Table<'_> {
 
     fn fill(&mut self, parts: &Parts, within: Set) {
         let (from, to) = (self.sets.from_any, self.sets.to_any);
-        self.put(Set::ALL, Fate::Untouched, Reason::NotOurs);
-        self.put(to, Fate::Dropped, Reason::Outside);
+        self.put(Set::ALL, FlowVerdict::Untouched, Reason::NotOurs);
+        self.put(to, FlowVerdict::Dropped, Reason::Outside);
         self.outward(parts);
         let between = self.flows.and(from, to);
-        self.put(between, Fate::Refused, Reason::NoLink);
+        self.put(between, FlowVerdict::Refused, Reason::NoLink);
         self.links(parts);
-        self.put(within, Fate::Passes(None), Reason::Within);
+        self.put(within, FlowVerdict::Passes(None), Reason::Within);
         let [from_localhost, to_localhost] =
             [Side::Source, Side::Destination].map(|side| self.localhost(side));
         for (one, other) in [(from, to_localhost), (from_localhost, to)] {
             let both = self.flows.and(one, other);
-            self.put(both, Fate::Passes(None), Reason::Localhost);
+            self.put(both, FlowVerdict::Passes(None), Reason::Localhost);
         }
         let mac = self.flows.of_this_mac();
-        self.put(mac, Fate::Untouched, Reason::NotOurs);
+        self.put(mac, FlowVerdict::Untouched, Reason::NotOurs);
         let to_volumes = self.flows.and(mac, to);
-        self.put(to_volumes, Fate::Passes(None), Reason::ThisMac);
+        self.put(to_volumes, FlowVerdict::Passes(None), Reason::ThisMac);
         let local = self.flows.or(from, from_localhost);
         let local = self.flows.or(local, mac);
         self.published(parts, local);
@@ -327,7 +327,8 @@ impl Table<'_> {
 
     /// From volumes to the outside.
     fn outward(&mut self, parts: &Parts) {
-        let fates = [(false, Fate::Refused), (true, Fate::Passes(Some(Translation::EgressSource)))];
+        let fates =
+            [(false, FlowVerdict::Refused), (true, FlowVerdict::Passes(Some(Translation::EgressSource)))];
         for (internet, fate) in fates {
             let networks = parts.networks.iter().zip(&self.sets.from);
             let meant = networks.filter(|(network, _)| network.internet == internet);
@@ -353,7 +354,7 @@ impl Table<'_> {
             let set = self.sets.ends(self.flows, Side::Destination, &to);
             let covered = self.flows.and(service, set);
             if !link.masquerade {
-                self.put_both((from, covered), Fate::Passes(None), Reason::Links);
+                self.put_both((from, covered), FlowVerdict::Passes(None), Reason::Links);
                 continue;
             }
             for [served_from, served_to] in &served {
@@ -362,11 +363,11 @@ impl Table<'_> {
             for (network, to) in self.sets.by_network(self.flows, parts, &to) {
                 let gateway = Translation::GatewaySource(parts.networks[network].gateway);
                 let leaves = self.flows.and(service, to);
-                self.put_both((from, leaves), Fate::Passes(Some(gateway)), Reason::Links);
+                self.put_both((from, leaves), FlowVerdict::Passes(Some(gateway)), Reason::Links);
             }
         }
         for both in stays {
-            self.put_both(both, Fate::Passes(None), Reason::Links);
+            self.put_both(both, FlowVerdict::Passes(None), Reason::Links);
         }
     }
 
@@ -375,7 +376,7 @@ impl Table<'_> {
             let alias = self.flows.network(Side::Destination, (*alias).into(), 32);
             let service = service(self.flows, Some(TCP), Some(&[(*port, *port)]));
             let set = self.all([service, alias, local]);
-            self.put(set, Fate::Passes(Some(Translation::Published(*volume))), Reason::Localhost);
+            self.put(set, FlowVerdict::Passes(Some(Translation::Published(*volume))), Reason::Localhost);
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::model::{Declaration, Name};
 use crate::plan::Plan;
 use file::FILES;
 pub use file::{
-    ANCHOR, Bundle, DAEMON, DRAWING, Error, File, HOSTS, MANAGER, NETWORK, PICTURE, ROTATION, TUNNEL,
+    ANCHOR, Bundle, DAEMON, DRAWING, HOSTS, MANAGER, NETWORK, PICTURE, ROTATION, RenderError, RenderedFile,
+    TUNNEL,
 };
 use picture::KernelNames;
 pub use script::KILL_STEP;
@@ -29,7 +30,7 @@ pub use script::KILL_STEP;
 ///
 /// # Errors
 /// A value that pf cannot express.
-pub fn anchor(plan: &Plan) -> Result<String, Error> {
+pub fn anchor(plan: &Plan) -> Result<String, RenderError> {
     pf::anchor(plan)
 }
 
@@ -37,10 +38,10 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
 ///
 /// # Errors
 /// A value that a file's language cannot express.
-pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
+pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, RenderError> {
     let mut files = BTreeMap::new();
     let mut data = |path: &str, text: String| {
-        files.insert(path.to_owned(), File { text, executable: false });
+        files.insert(path.to_owned(), RenderedFile { text, executable: false });
     };
     data(ANCHOR, pf::anchor(plan)?);
     data(DAEMON, launchd::plist(plan)?);
@@ -57,7 +58,7 @@ pub fn bundle(declaration: &Declaration, plan: &Plan) -> Result<Bundle, Error> {
     data(PICTURE, picture::text(&drawn, &KernelNames::new(), &[]));
     data(DRAWING, picture::svg(&drawn, &KernelNames::new(), &[])?);
     data(NETWORK, network::json(declaration, plan));
-    let manager = File { text: script::manager(plan)?, executable: true };
+    let manager = RenderedFile { text: script::manager(plan)?, executable: true };
     files.insert(MANAGER.to_owned(), manager);
     Ok(Bundle { files })
 }

@@ -13,5 +13,5 @@ mod stage;
 
 pub use client::{Client, Opened, Stack, client_sees};
 pub use played::{Played, differences};
-pub use row::{Act, Host, Interface, Row};
+pub use row::{RecordedHost, RecordedInterface, RecordedPacket, RecordedScenario};
 pub use stage::play;

@@ -20,8 +20,8 @@ use serde::Serialize;
 use crate::diff::Diff;
 use crate::identity::{COLOURS, Identities};
 use crate::model::Declaration;
-use crate::plan::{Plan, Volume};
-use crate::render::Error;
+use crate::plan::{Plan, PlannedVolume};
+use crate::render::RenderError;
 use crate::render::engine::{self, Markup};
 use crate::render::picture::{self, KernelNames};
 
@@ -67,16 +67,16 @@ struct Page {
     picture: Markup,
     names: Vec<String>,
     changes: Vec<changes::Changes>,
-    providers: tables::Table,
-    volumes: tables::Table,
+    providers: tables::MatrixTable,
+    volumes: tables::MatrixTable,
     links: Vec<tables::LinkLine>,
     /// Whether the source places of links are known.
     placed: bool,
-    ways: Vec<tables::Way>,
-    expectations: Vec<expectations::Line>,
-    rules: Vec<rules::Line>,
-    clouds: Vec<tables::Cloud>,
-    rows: Vec<tables::Row>,
+    ways: Vec<tables::ConditionedPath>,
+    expectations: Vec<expectations::ExpectationLine>,
+    rules: Vec<rules::AnchorLine>,
+    clouds: Vec<tables::ProviderRow>,
+    rows: Vec<tables::VolumeRow>,
     /// The number of expectations; all of them hold.
     held: usize,
     /// Whether tables are too long to be printed: rules, and volumes.
@@ -87,7 +87,7 @@ struct Page {
 ///
 /// # Errors
 /// A value that HTML cannot express, which would be a mistake of this program.
-pub fn page(subject: &Subject) -> Result<String, Error> {
+pub fn page(subject: &Subject) -> Result<String, RenderError> {
     rendered(subject, SCRIPT.to_owned(), STYLE.to_owned(), None)
 }
 
@@ -95,7 +95,7 @@ pub fn page(subject: &Subject) -> Result<String, Error> {
 ///
 /// # Errors
 /// As of [`page`].
-pub fn served(subject: &Subject, name: &str, writable: bool) -> Result<Served, Error> {
+pub fn served(subject: &Subject, name: &str, writable: bool) -> Result<Served, RenderError> {
     let part = live::LivePart::of(subject.plan, subject.anchor, name, writable);
     let (script, style) = (live::LIVE_SCRIPT, live::LIVE_STYLE);
     let html = rendered(subject, format!("{SCRIPT}{script}"), format!("{STYLE}{style}"), Some(part))?;
@@ -108,9 +108,9 @@ fn rendered(
     script: String,
     style: String,
     live: Option<live::LivePart>,
-) -> Result<String, Error> {
+) -> Result<String, RenderError> {
     let Subject { declaration, plan, anchor, proven, against } = *subject;
-    let answers = answers::Answers::of(plan);
+    let answers = answers::AnswerTable::of(plan);
     let identities = Identities::of(plan);
     let (rules, lines) = rules::lines(declaration, plan, &identities, anchor);
     let listed = tables::links(declaration, plan);
@@ -123,7 +123,7 @@ fn rendered(
         style: Markup::rendered(style),
         colours: COLOURS.iter().enumerate().map(|(number, it)| (number, it.light, it.dark)).collect(),
         script: Markup::rendered(script),
-        data: Markup::json(&data::Data::of(declaration, plan, &answers, &lines)),
+        data: Markup::json(&data::PageData::of(declaration, plan, &answers, &lines)),
         picture: Markup::rendered(picture::svg(plan, &KernelNames::new(), &[])?),
         names: names(plan, &answers),
         changes: against.map(|(name, diff)| changes::Changes::of(name, diff)).into_iter().collect(),
@@ -150,9 +150,9 @@ fn title(plan: &Plan) -> String {
 }
 
 /// The names that can be asked about.
-fn names(plan: &Plan, answers: &answers::Answers) -> Vec<String> {
+fn names(plan: &Plan, answers: &answers::AnswerTable) -> Vec<String> {
     let volumes = plan.volumes.iter().map(|volume| volume.name.to_string());
-    let of_alias = |volume: &Volume| volume.alias.map(|_| format!("{}.localhost", volume.name));
+    let of_alias = |volume: &PlannedVolume| volume.alias.map(|_| format!("{}.localhost", volume.name));
     let aliases = plan.volumes.iter().filter_map(of_alias);
     let providers = plan.bridges.iter().zip(&answers.examples.strangers).filter(|(_, it)| it.is_some());
     let gateways = plan.bridges.iter().map(|bridge| format!("{}.gateway", bridge.provider));

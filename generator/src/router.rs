@@ -27,13 +27,13 @@ use ipnet::Ipv4Net;
 use crate::wire::{self, Offload};
 
 pub use faults::{Fault, Faults, Trouble};
-pub use host::{Host, Link, NoWay, Path, Road, Sender};
+pub use host::{ChosenRoute, MacInterface, MacNetwork, SendError, Sender, StaticRoute};
 pub use interface::Over;
 pub use node::NodeId;
-pub use rules::{RuleAt, Rules, Source};
+pub use rules::{AnchorSource, LoadedRule, RouterRules};
 pub use tally::Tally;
-pub use topology::{Cast, EGRESS, Node, Route, Side, Topology};
-pub use trace::{Delivery, Fate, Hop, Made, Piped, Stop, Story};
+pub use topology::{EGRESS, ExampleHosts, Node, NodeAttachment, SourceRoute, Topology};
+pub use trace::{Delivery, Made, PacketFate, PacketTrace, PipePassage, Stop, TracedHook};
 pub use watch::{Filter, Seen, WatchId};
 pub use ways::Ways;
 
@@ -41,10 +41,10 @@ pub use ways::Ways;
 #[derive(Debug)]
 pub struct Router {
     topology: Topology,
-    rules: Rules,
+    rules: RouterRules,
     ways: Ways,
     watches: watch::Watches,
-    counts: Counts,
+    counts: PacketCounts,
     tallies: tally::Tallies,
     /// Packets to deliver, in order; a field so that its allocation is reused.
     out: Vec<Delivery>,
@@ -52,12 +52,12 @@ pub struct Router {
     asked: u64,
     told: u64,
     /// A record of every packet, kept for the replay of recorded scenarios; `None` in a lab.
-    stories: Option<Vec<Story>>,
+    stories: Option<Vec<PacketTrace>>,
 }
 
 /// Number of packets by fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PacketCounts {
     /// Delivered, or scheduled for delivery.
     pub delivered: u64,
     /// Blocked by a rule or by a state.
@@ -68,13 +68,13 @@ pub struct Counts {
 
 impl Router {
     /// A Mac with these nodes, rules and path conditions; no state and no observer yet.
-    pub fn new(topology: Topology, rules: Rules, ways: Ways) -> Self {
+    pub fn new(topology: Topology, rules: RouterRules, ways: Ways) -> Self {
         Self {
             topology,
             rules,
             ways,
             watches: watch::Watches::default(),
-            counts: Counts::default(),
+            counts: PacketCounts::default(),
             tallies: tally::Tallies::default(),
             out: Vec::new(),
             asked: 0,
@@ -99,12 +99,12 @@ impl Router {
     }
 
     /// The loaded rules with their states.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &RouterRules {
         &self.rules
     }
 
     /// The loaded rules, to load others.
-    pub fn rules_mut(&mut self) -> &mut Rules {
+    pub fn rules_mut(&mut self) -> &mut RouterRules {
         &mut self.rules
     }
 
@@ -119,7 +119,7 @@ impl Router {
     }
 
     /// Number of packets by fate since the start.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> PacketCounts {
         self.counts
     }
 
@@ -150,7 +150,7 @@ impl Router {
         bytes: &mut [u8],
         offload: Offload,
         now: Duration,
-    ) -> (Fate, &[Delivery]) {
+    ) -> (PacketFate, &[Delivery]) {
         self.receive_as(from, bytes, offload, now, None)
     }
 
@@ -163,16 +163,16 @@ impl Router {
         offload: Offload,
         now: Duration,
         sender: Option<Sender>,
-    ) -> (Fate, &[Delivery]) {
+    ) -> (PacketFate, &[Delivery]) {
         self.tell_time(now);
         self.out.clear();
         let fate = match wire::read(bytes) {
             Ok(datagram) => self.carry(from, bytes, &datagram, offload, now, sender),
-            Err(malformed) => Fate::Malformed(malformed),
+            Err(malformed) => PacketFate::Malformed(malformed),
         };
         match fate {
-            Fate::Delivered(_) => self.counts.delivered += 1,
-            Fate::Stopped(Stop::Blocked { .. }) => self.counts.blocked += 1,
+            PacketFate::Delivered(_) => self.counts.delivered += 1,
+            PacketFate::Stopped(Stop::Blocked { .. }) => self.counts.blocked += 1,
             _ => self.counts.dropped += 1,
         }
         (fate, &self.out)
@@ -184,7 +184,7 @@ impl Router {
     }
 
     /// The stories recorded since the last call.
-    pub fn take_stories(&mut self) -> Vec<Story> {
+    pub fn take_stories(&mut self) -> Vec<PacketTrace> {
         self.stories.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
@@ -196,7 +196,7 @@ impl Router {
         offload: Offload,
         now: Duration,
         sender: Option<Sender>,
-    ) -> Fate {
+    ) -> PacketFate {
         let machine = self.rules.machine_mut();
         let mut walk = walk::Walk::new(
             &self.topology,

@@ -20,14 +20,14 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::darwin::{self, Interface, Ledger, Pipe, Route};
+use crate::darwin::{self, DummynetPipe, InterfaceState, Ledger, RouteEntry};
 use crate::model::ProviderAttachment;
 use crate::place::Harmless;
-use crate::plan::{Bridge, Plan, Volume};
+use crate::plan::{Bridge, Plan, PlannedVolume};
 
 pub use faults::OnDemand;
 use free::Moves;
-use judge::Judge;
+use judge::StateComparison;
 pub use metrics::metrics;
 use outside::Overlap;
 pub use text::text;
@@ -61,11 +61,11 @@ pub struct Status {
     /// Whether the Mac is as requested.
     pub healthy: bool,
     /// The providers, sorted by name.
-    pub providers: Vec<Provider>,
+    pub providers: Vec<ProviderState>,
     /// The volumes, sorted by name.
-    pub volumes: Vec<Placed>,
+    pub volumes: Vec<VolumeState>,
     /// The dummynet pipes, sorted by number. Each emulates the conditions of one path.
-    pub pipes: Vec<Piped>,
+    pub pipes: Vec<PipeState>,
     /// Partitions and slow paths that the manager's `partition` and `slow` made, the latest first.
     pub faults: Vec<OnDemand>,
     /// The egress interfaces for which NAT rules are loaded.
@@ -77,14 +77,15 @@ pub struct Status {
     /// Lines of a declaration that move every provider whose network collides to a free network.
     pub advice: Vec<String>,
     /// What differs from the declaration or conflicts with it. Empty if healthy, or never started.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StatusFinding>,
     /// Information that needs no action.
     pub notes: Vec<String>,
 }
 
 /// A provider on the Mac.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Provider {
+#[schemars(rename = "Provider")]
+pub struct ProviderState {
     /// The name of the provider.
     pub name: String,
     /// The logical name of its bridge.
@@ -104,7 +105,8 @@ pub struct Provider {
 /// A volume on the Mac.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Placed {
+#[schemars(rename = "Placed")]
+pub struct VolumeState {
     /// The name of the volume.
     pub name: String,
     /// The provider that it belongs to.
@@ -126,7 +128,8 @@ pub struct Placed {
 /// A pipe of dummynet on the Mac.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Piped {
+#[schemars(rename = "Piped")]
+pub struct PipeState {
     /// The number of the pipe.
     pub number: u16,
     /// The declared conditions, in words.
@@ -145,7 +148,8 @@ pub struct Piped {
 
 /// One difference or conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Finding {
+#[schemars(rename = "Finding")]
+pub struct StatusFinding {
     /// The subject: `provider aws`, `volume etcd-1`, `pipe 20000`, `localhost`, `rules`, `pf`, `forwarding`,
     /// `leftover`, `overlap`, `others`, `launchd`, `faults` or `look`.
     pub about: String,
@@ -185,14 +189,14 @@ impl std::error::Error for Unreadable {}
 /// The captured state of the Mac.
 struct Seen<'a> {
     capture: &'a Capture,
-    interfaces: BTreeMap<String, Interface>,
-    routes: Vec<Route>,
+    interfaces: BTreeMap<String, InterfaceState>,
+    routes: Vec<RouteEntry>,
     forwarding: bool,
     mounts: BTreeSet<String>,
     names: BTreeMap<String, (String, Option<String>)>,
     ledger: Ledger,
     /// `None` if the capture has no list of pipes.
-    pipes: Option<BTreeMap<u16, Pipe>>,
+    pipes: Option<BTreeMap<u16, DummynetPipe>>,
 }
 
 impl<'a> Seen<'a> {
@@ -239,14 +243,14 @@ impl<'a> Seen<'a> {
         self.ledger.have.iter().any(|record| record.iter().map(String::as_str).eq(what.iter().copied()))
     }
 
-    fn is_mounted(&self, volume: &Volume) -> bool {
+    fn is_mounted(&self, volume: &PlannedVolume) -> bool {
         volume.mount_point.as_ref().is_none_or(|path| self.mounts.contains(path.as_str()))
     }
 
     /// The bridge that vmnet created for a provider: one with the provider's gateway address that the manager did not
     /// create.
     fn vmnet(&self, bridge: &Bridge) -> Option<&str> {
-        let has = |(name, interface): &(&String, &Interface)| {
+        let has = |(name, interface): &(&String, &InterfaceState)| {
             name.starts_with("bridge")
                 && interface.addresses.contains_key(&bridge.gateway.addr())
                 && !self.made(&["if", name.as_str()])
@@ -279,12 +283,12 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         _ => None,
     };
     let is_up = wish == Some("up");
-    let mut judge = Judge { plan, seen: &seen, findings: Vec::new(), notes: Vec::new() };
+    let mut judge = StateComparison { plan, seen: &seen, findings: Vec::new(), notes: Vec::new() };
     let (mut providers, mut volumes) = (Vec::new(), Vec::new());
     for bridge in &plan.bridges {
         let state = if is_up { judge.provider(bridge) } else { "down" };
         let kernel = seen.bridge(bridge).map(str::to_owned);
-        providers.push(Provider {
+        providers.push(ProviderState {
             name: bridge.provider.to_string(),
             bridge: bridge.logical.to_string(),
             kernel,
@@ -297,7 +301,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
         let state = if is_up { judge.volume(volume) } else { "down" };
         let port = volume.port.as_ref().map(ToString::to_string);
         let kernel = port.as_ref().and_then(|port| seen.kernel(port)).map(str::to_owned);
-        volumes.push(Placed {
+        volumes.push(VolumeState {
             name: volume.name.to_string(),
             provider: volume.provider.to_string(),
             port,
@@ -312,7 +316,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     for pipe in &plan.pipes {
         let state = if is_up { judge.pipe(pipe) } else { "down" };
         let it = pipe.conditions;
-        pipes.push(Piped {
+        pipes.push(PipeState {
             number: pipe.number,
             conditions: it.to_string(),
             latency_ms: it.delay(),
@@ -335,7 +339,7 @@ pub fn status(plan: &Plan, anchor: &str, capture: &Capture) -> Result<Status, Un
     } else {
         judge.leftovers();
     }
-    let Judge { findings, notes, plan: _, seen: _ } = judge;
+    let StateComparison { findings, notes, plan: _, seen: _ } = judge;
     Ok(Status {
         wish,
         healthy: wish.is_some() && findings.is_empty(),

@@ -19,7 +19,7 @@ use nixvol_net::explain::{STOCK_MAIN, examples};
 use nixvol_net::loading::Interfaces;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
-use nixvol_net::router::{Cast, EGRESS, NodeId, Router, Rules, Source, Topology, Ways};
+use nixvol_net::router::{AnchorSource, EGRESS, ExampleHosts, NodeId, Router, RouterRules, Topology, Ways};
 use nixvol_net::wire::Offload;
 use serde_json::json;
 
@@ -42,11 +42,12 @@ fn router(providers: usize) -> (Router, [Ipv4Addr; 2]) {
     let anchor = support::rendered(&input).files[ANCHOR].text.clone();
     let examples = examples(&plan);
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
-    let topology = Topology::of(&plan, &Cast { mac, lan, internet, strangers: Vec::new() });
+    let topology = Topology::of(&plan, &ExampleHosts { mac, lan, internet, strangers: Vec::new() });
     let interfaces = Interfaces::logical(&plan, EGRESS);
     let path = plan.anchor.as_str();
-    let source = Source { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, interfaces: &interfaces };
-    let rules = Rules::load(&topology, &source).expect("rules");
+    let source =
+        AnchorSource { main: STOCK_MAIN, path, text: &anchor, file: ANCHOR, interfaces: &interfaces };
+    let rules = RouterRules::load(&topology, &source).expect("rules");
     let ways = Ways::new(&plan.pipes);
     (Router::new(topology, rules, ways), addresses)
 }

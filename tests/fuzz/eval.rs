@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use nixvol_net::pf::eval::{Hook, Inner, Machine, Packet, Segment, Transport};
+use nixvol_net::pf::eval::{Hook, Inner, Machine, Packet, TcpSegment, Transport};
 use nixvol_net::pf::syntax::Direction;
 use nixvol_net::pf::{Environment, parse};
 
@@ -29,7 +29,7 @@ fn packet(b: &[u8; PACKET]) -> Packet {
     let wide = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
     let number = |at: usize| u32::from_be_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
     let (from, to) = (wide(0), wide(2));
-    let segment = Segment {
+    let segment = TcpSegment {
         flags: rest[4],
         sequence: number(5),
         acknowledgement: number(9),

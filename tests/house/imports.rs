@@ -153,8 +153,8 @@ impl Program {
     pub(super) fn between(&self, circle: &BTreeSet<&Path>) -> String {
         let mut lines = Vec::new();
         for file in circle {
-            let inside = self.uses[*file].iter().filter(|used| circle.contains(used.as_path()));
-            lines.extend(inside.map(|used| format!("  {} uses {}", file.display(), used.display())));
+            let used = self.uses[*file].iter().filter(|used| circle.contains(used.as_path()));
+            lines.extend(used.map(|used| format!("  {} uses {}", file.display(), used.display())));
         }
         lines.join("\n") + "\n"
     }
@@ -199,8 +199,12 @@ fn leaves(tree: &syn::UseTree) -> Vec<(Option<String>, Names)> {
         syn::UseTree::Path(path) => leaves(&path.tree)
             .into_iter()
             .map(|(name, rest)| {
-                let name = name.map(|name| if name == "self" { path.ident.to_string() } else { name });
-                (name, [path.ident.to_string()].into_iter().chain(rest).collect())
+                let above = path.ident.to_string();
+                // `use a::{self}` stands for `use a`.
+                if rest == ["self"] {
+                    return (name.map(|it| if it == "self" { above.clone() } else { it }), vec![above]);
+                }
+                (name, [above].into_iter().chain(rest).collect())
             })
             .collect(),
         syn::UseTree::Name(name) => vec![(Some(name.ident.to_string()), vec![name.ident.to_string()])],

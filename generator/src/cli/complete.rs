@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap_complete::CompletionCandidate;
-use nixvol_net::edit::File;
+use nixvol_net::edit::NixFile;
 use nixvol_net::input::{DEFAULT, Word};
 use nixvol_net::render::NETWORK;
 use serde_json::Value;
@@ -123,7 +123,7 @@ fn declaration() -> Option<Value> {
     }
     if let Some(file) = given("--file") {
         let text = given::read_plain_text(Path::new(&file)).ok()?;
-        return Some(File::parse(&text, &[]).ok()?.declared().json);
+        return Some(NixFile::parse(&text, &[]).ok()?.declared().json);
     }
     serde_json::from_str(DEFAULT).ok()
 }

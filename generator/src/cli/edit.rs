@@ -44,7 +44,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         mount_point: Option<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Add a provider.
     #[command(after_help = "Examples:
@@ -76,7 +76,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         region: Option<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Add a link: a permission to open connections.
     #[command(after_help = "Examples:
@@ -122,7 +122,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         bandwidth_kbit: Option<u32>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Add an expectation: what must, or must never, get through, whatever the links say.
     #[command(after_help = "Examples:
@@ -156,7 +156,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         why: Option<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
 }
 
@@ -174,7 +174,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         name: String,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Remove a provider. Remove its volumes and links first.
     #[command(after_help = "Examples:
@@ -187,7 +187,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         name: String,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Remove a link: by its number, as in `explain` and `check`, or by its endpoints.
     #[command(after_help = "Examples:
@@ -213,7 +213,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         ports: Vec<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Remove an expectation: by its number, as in `check`, or by its endpoints.
     #[command(after_help = "Examples:
@@ -239,7 +239,7 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         ports: Vec<String>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
 }
 
@@ -259,7 +259,7 @@ Exit: 0 renamed, 2 not; the file is then as it was.")]
         new: String,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
     /// Rename a provider.
     #[command(after_help = "Examples:
@@ -274,7 +274,7 @@ Exit: 0 renamed, 2 not; the file is then as it was.")]
         new: String,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
 }
 
@@ -298,13 +298,13 @@ Exit: 0 moved, 2 not; the file is then as it was.")]
         address: Option<Ipv4Addr>,
         /// The file, and how to edit it.
         #[command(flatten)]
-        target: Target,
+        target: EditTarget,
     },
 }
 
 /// The file that is edited, and how.
 #[derive(Debug, Args)]
-pub struct Target {
+pub struct EditTarget {
     /// The Nix file to edit. A symbolic link is followed.
     #[arg(long)]
     pub file: PathBuf,

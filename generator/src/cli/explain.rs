@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 
-use super::{Format, Source, complete};
+use super::{Format, InputSource, complete};
 
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Explain {
+pub struct ExplainArguments {
     /// The source: who opens the connection. `any` asks who can reach DST.
     #[arg(value_name = "SRC", add = ArgValueCompleter::new(complete::asked))]
     pub from: String,
@@ -22,7 +22,7 @@ pub struct Explain {
     pub protocol: Option<String>,
     /// What to read.
     #[command(flatten)]
-    pub input: Source,
+    pub input: InputSource,
     /// A capture of a Mac's rulesets, as `pfctl -s rules`, `-s nat` and `-s dummynet` print them: NAME=FILE for an
     /// anchor, main=FILE for the main ruleset, or a FILE with a line `# anchor NAME` above each anchor's part. Shows
     /// which other rulesets decide.

@@ -14,7 +14,7 @@ use super::Format;
   terraform show -json | nixvol-net init --from -
 
 Exit: 0 written, 2 not: the file is there already, or nothing can be made of the input.")]
-pub struct Init {
+pub struct InitArguments {
     /// Take networks, machines and ports from a Compose file, a kind cluster, `terraform show -json`, a state or
     /// .tf.json; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["providers", "volumes", "link_all"])]

@@ -13,7 +13,7 @@ use super::{Format, complete};
 
 /// What the lab does.
 #[derive(Debug, Subcommand)]
-pub enum Lab {
+pub enum LabCommand {
     /// Start a lab, run a command in it as this Mac, and end the lab with the command.
     ///
     /// The command and its children see only the lab's network and names. `nixvol-net lab exec` and the other lab
@@ -116,7 +116,7 @@ Exit: 0 cut, 2 no such lab or volume.")]
     Partition {
         /// The two endpoints.
         #[command(flatten)]
-        ends: Ends,
+        ends: PathArguments,
     },
     /// Slow the paths between two volumes or providers, or between one and all other volumes and providers.
     ///
@@ -130,7 +130,7 @@ Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
     Slow {
         /// The two endpoints.
         #[command(flatten)]
-        ends: Ends,
+        ends: PathArguments,
         /// Added latency in each direction, in milliseconds.
         #[arg(long, value_name = "MS")]
         latency: Option<u16>,
@@ -235,7 +235,7 @@ Exit: 0 all as the file says, 1 some differ (which and how is told), 2 no such f
 
 /// The ends of paths, and for how long something is done to them.
 #[derive(Debug, Args)]
-pub struct Ends {
+pub struct PathArguments {
     /// A volume or a provider.
     #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
     pub one: String,

@@ -17,7 +17,7 @@ use super::Format;
   nixvol-net help pf eval
 
 Exit: 0 told, 2 there is nothing on this.")]
-pub struct Help {
+pub struct HelpArguments {
     /// An error code, such as E025; `errors`, for all of them; a page: `options`, `policy`, `conditions`, `manager`,
     /// `macos`, `review`, `lab`, `json`, `migration`; or a command, as `pf eval`.
     #[arg(value_name = "TOPIC", value_parser = Topics, hide_possible_values = true)]

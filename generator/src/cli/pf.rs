@@ -28,7 +28,7 @@ Exit: 0 no errors, 1 errors, 2 wrong use or a file that cannot be read.")]
         files: Vec<PathBuf>,
         /// The machine.
         #[command(flatten)]
-        machine: Machine,
+        machine: MachineArguments,
         /// The format of the errors: lines on standard error, or an object on standard output.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -49,7 +49,7 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
         file: PathBuf,
         /// The machine.
         #[command(flatten)]
-        machine: Machine,
+        machine: MachineArguments,
         /// How to print it: as text, or the lines of it as data, with the errors where there are any.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -81,7 +81,7 @@ read, or a line that is no packet.")]
         anchors: Vec<AnchorFile>,
         /// The machine.
         #[command(flatten)]
-        machine: Machine,
+        machine: MachineArguments,
         /// Evaluate every packet as if it were the first.
         #[arg(long)]
         stateless: bool,
@@ -90,21 +90,21 @@ read, or a line that is no packet.")]
 
 /// What a ruleset's meaning depends on besides its bytes.
 #[derive(Debug, Args)]
-pub struct Machine {
+pub struct MachineArguments {
     /// A macro; a definition in the file does not override it.
     #[arg(short = 'D', value_name = "NAME=VALUE")]
     pub macros: Vec<Macro>,
     /// An interface and one of its addresses; repeat it for more. lo0 is always there [default: en0=192.0.2.10/24]
     #[arg(long = "interface", value_name = "NAME=ADDRESS/LENGTH")]
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<InterfaceArgument>,
     /// The system whose names of services, protocols, users and groups are read, and whose pfctl is imitated.
     #[arg(long, value_enum, default_value_t, value_name = "SYSTEM")]
-    pub services: Services,
+    pub services: ServiceNames,
 }
 
 /// A system that gives names to ports, protocols, users and groups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Services {
+pub enum ServiceNames {
     /// Those of macOS, whose pfctl prints ports as numbers
     #[default]
     Macos,
@@ -132,7 +132,7 @@ pub struct Macro {
 
 /// The argument of `--interface`: `NAME=ADDRESS/LENGTH`.
 #[derive(Debug, Clone)]
-pub struct Interface {
+pub struct InterfaceArgument {
     /// The interface's name.
     pub name: String,
     /// One of its addresses.
@@ -168,7 +168,7 @@ impl FromStr for Macro {
     }
 }
 
-impl FromStr for Interface {
+impl FromStr for InterfaceArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::Source;
+use super::InputSource;
 
 /// What is run, and as whom.
 #[derive(Debug, Args)]
@@ -15,10 +15,10 @@ use super::Source;
     sh -c 'exec etcd --listen-client-urls http://$NIXVOL_ADDRESS:2379'
 
 Exit: what the command exits with; 125 it cannot act as the volume, 126 it cannot be run, 127 it is not there.")]
-pub struct Run {
+pub struct RunArguments {
     /// The declaration.
     #[command(flatten)]
-    pub source: Source,
+    pub source: InputSource,
     /// Only set the variables: the program binds $NIXVOL_ADDRESS itself.
     #[arg(long)]
     pub no_library: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Source;
+use super::InputSource;
 
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ Exit: 0 ended by Ctrl-C or SIGTERM, 2 bad input, or an address that is in use or
 pub struct Serve {
     /// The declaration. A lab that is up has its own.
     #[command(flatten)]
-    pub source: Source,
+    pub source: InputSource,
     /// A capture of a Mac, as for `status`; it is read again every five seconds.
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,

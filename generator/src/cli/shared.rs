@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 /// Where the declaration comes from.
 #[derive(Debug, Args)]
-pub struct Source {
+pub struct InputSource {
     /// The JSON that Nix evaluates; `-` is standard input [default: the embedded topology]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{DiffFormat, Source};
+use super::{DiffFormat, InputSource};
 
 /// What to do with the accepted bundle.
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ Exit: 0 accepted, 1 not proven or not as expected, 2 bad input or a directory th
 pub struct Arguments {
     /// What to read.
     #[command(flatten)]
-    pub source: Source,
+    pub source: InputSource,
     /// The accepted bundle.
     #[arg(long = "dir", value_name = "DIR", default_value = "nixvol-snapshot")]
     pub directory: PathBuf,

@@ -13,10 +13,10 @@ use super::paint::{Paint, painted};
 use super::{
     BAD_INPUT, NOT_PROVEN, counted, note_what_is_not_done, print, read, reject, shown, shown_at, versioned,
 };
-use crate::cli::{CheckFormat as Format, Source};
+use crate::cli::{CheckFormat as Format, InputSource};
 
 /// Runs `check`.
-pub fn run(source: &Source, format: Format) -> Result<ExitCode> {
+pub fn run(source: &InputSource, format: Format) -> Result<ExitCode> {
     let reading = read(source)?;
     match &reading.declaration {
         Ok(declaration) => valid(declaration, format),

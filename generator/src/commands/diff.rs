@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use nixvol_net::diff::{Diff, Files, Side, markdown, record, text};
+use nixvol_net::diff::{BundleFiles, ComparedSide, Diff, markdown, record, text};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{Bundle, NETWORK, bundle};
 
 use super::{BAD_INPUT, Reading, colour, print, read, reject, versioned};
-use crate::cli::{DiffFormat, Source};
+use crate::cli::{DiffFormat, InputSource};
 use crate::{disk, progress};
 
 /// The exit code when the two sides differ.
@@ -38,13 +38,13 @@ pub fn run(old: &Path, new: &Path, format: DiffFormat, lines: bool) -> Result<Ex
     let old_files = files(old, old_declaration, &old_plan)?;
     let new_files = files(new, new_declaration, &new_plan)?;
     let (old, new) = (
-        Side { declaration: old_declaration, plan: &old_plan, files: &old_files },
-        Side { declaration: new_declaration, plan: &new_plan, files: &new_files },
+        ComparedSide { declaration: old_declaration, plan: &old_plan, files: &old_files },
+        ComparedSide { declaration: new_declaration, plan: &new_plan, files: &new_files },
     );
     let diff = progress::during("comparing", || Diff::of(old, new));
     print(&match format {
         DiffFormat::Text => text::text(&diff, text::Style { colour: colour(&io::stdout()), lines }),
-        DiffFormat::Json => versioned(record::Record::of(&diff, lines))?,
+        DiffFormat::Json => versioned(record::DiffRecord::of(&diff, lines))?,
         DiffFormat::Markdown => markdown::markdown(&diff, lines),
     })?;
     Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
@@ -60,11 +60,11 @@ pub(super) fn read_side(path: &Path) -> Result<Reading> {
             path.display()
         );
     }
-    read(&Source { input: Some(input) })
+    read(&InputSource { input: Some(input) })
 }
 
 /// The files of one side: a bundle's files as they are on disk, or the files rendered from an input.
-pub(super) fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<Files> {
+pub(super) fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Result<BundleFiles> {
     if path.is_dir() {
         return disk::read(path).with_context(|| format!("cannot read the bundle {}", path.display()));
     }
@@ -72,6 +72,6 @@ pub(super) fn files(path: &Path, declaration: &Declaration, plan: &Plan) -> Resu
 }
 
 /// The texts of a bundle's files.
-pub fn texts(bundle: &Bundle) -> Files {
+pub fn texts(bundle: &Bundle) -> BundleFiles {
     bundle.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect()
 }

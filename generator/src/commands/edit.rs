@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use nixvol_net::diagnostic;
-use nixvol_net::edit::{Change, Choice, Declared, Fields, File, Kind, List, Refused};
+use nixvol_net::edit::{Change, Choice, Declared, EntryKind, Fields, ListOption, NixFile, Refused};
 use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::problem;
 use serde_json::{Value, json};
@@ -16,16 +16,16 @@ use similar::TextDiff;
 
 use super::paint::{Paint, painted};
 use super::{BAD_INPUT, colour, expect, input_bytes, print, reject, versioned};
-use crate::cli::edit::{Add, Move, Remove, Rename, Target};
-use crate::cli::{Format, Source};
+use crate::cli::edit::{Add, EditTarget, Move, Remove, Rename};
+use crate::cli::{Format, InputSource};
 use crate::disk::{self, given};
 use effect::Effect;
 
 /// A file that is being edited, and what it declares.
 struct Edit<'a> {
-    target: &'a Target,
+    target: &'a EditTarget,
     name: String,
-    file: File<'a>,
+    file: NixFile<'a>,
     text: &'a str,
     /// The name, in messages, of the input that the declaration was read from.
     source: String,
@@ -43,15 +43,17 @@ pub fn add(what: &Add) -> Result<ExitCode> {
     };
     with(target, |edit| {
         let change = match what {
-            Add::Link { .. } => Change::AddItem { list: List::Links, fields: fields::link(what) },
-            Add::Expect { .. } => Change::AddItem { list: List::Expect, fields: fields::expectation(what) },
+            Add::Link { .. } => Change::AddItem { list: ListOption::Links, fields: fields::link(what) },
+            Add::Expect { .. } => {
+                Change::AddItem { list: ListOption::Expect, fields: fields::expectation(what) }
+            }
             Add::Provider { name, .. } => {
                 let Some(fields) = edit.provider(what)? else { return Ok(None) };
-                Change::Add { kind: Kind::Provider, name: name.clone(), fields }
+                Change::Add { kind: EntryKind::Provider, name: name.clone(), fields }
             }
             Add::Volume { name, .. } => {
                 let Some(fields) = edit.volume(what)? else { return Ok(None) };
-                Change::Add { kind: Kind::Volume, name: name.clone(), fields }
+                Change::Add { kind: EntryKind::Volume, name: name.clone(), fields }
             }
         };
         Ok(Some(change))
@@ -62,10 +64,10 @@ pub fn add(what: &Add) -> Result<ExitCode> {
 pub fn remove(what: &Remove) -> Result<ExitCode> {
     match what {
         Remove::Volume { name, target } => {
-            with(target, |_| Ok(Some(Change::Remove { kind: Kind::Volume, name: name.clone() })))
+            with(target, |_| Ok(Some(Change::Remove { kind: EntryKind::Volume, name: name.clone() })))
         }
         Remove::Provider { name, target } => {
-            with(target, |_| Ok(Some(Change::Remove { kind: Kind::Provider, name: name.clone() })))
+            with(target, |_| Ok(Some(Change::Remove { kind: EntryKind::Provider, name: name.clone() })))
         }
         Remove::Link { target, .. } | Remove::Expect { target, .. } => {
             with(target, |edit| edit.item_to_remove(what).map(Some))
@@ -76,8 +78,8 @@ pub fn remove(what: &Remove) -> Result<ExitCode> {
 /// Runs `rename`.
 pub fn rename(what: &Rename) -> Result<ExitCode> {
     let (kind, Names { old, new }, target) = match what {
-        Rename::Volume { old, new, target } => (Kind::Volume, Names { old, new }, target),
-        Rename::Provider { old, new, target } => (Kind::Provider, Names { old, new }, target),
+        Rename::Volume { old, new, target } => (EntryKind::Volume, Names { old, new }, target),
+        Rename::Provider { old, new, target } => (EntryKind::Provider, Names { old, new }, target),
     };
     with(target, |_| Ok(Some(Change::Rename { kind, old: old.clone(), new: new.clone() })))
 }
@@ -102,17 +104,17 @@ pub fn relocate(what: &Move) -> Result<ExitCode> {
 }
 
 /// Reads the file and its declaration, gets the change from `change`, applies and checks it, and writes the file.
-fn with(target: &Target, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -> Result<ExitCode> {
+fn with(target: &EditTarget, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -> Result<ExitCode> {
     let name = target.file.display().to_string();
     let text = given::read_plain_text(&target.file)?;
     let within = target.within.clone().unwrap_or_default().0;
     let choice = Choice { configurations: target.configuration.clone(), line: target.at };
-    let file = match File::parse(&text, &within).and_then(|file| file.choose(&choice)) {
+    let file = match NixFile::parse(&text, &within).and_then(|file| file.choose(&choice)) {
         Ok(file) => file,
         Err(refused) => return Ok(refuse(&refused, &name, &text)),
     };
     let (source, declarations) = if target.input.is_some() {
-        let (source, bytes) = input_bytes(&Source { input: target.input.clone() })?;
+        let (source, bytes) = input_bytes(&InputSource { input: target.input.clone() })?;
         let declared = file.declarations();
         if declared.len() > 1 {
             let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
@@ -242,12 +244,12 @@ impl Edit<'_> {
 
     /// Notes that a missing entry may be declared in another file.
     fn note_of_part(&self, rejected: &Rejected) {
-        let is_missing = |kind: &problem::Kind| {
+        let is_missing = |kind: &problem::ProblemKind| {
             matches!(
                 kind,
-                problem::Kind::UnknownProvider { .. }
-                    | problem::Kind::UnknownEnd { .. }
-                    | problem::Kind::Missing { .. }
+                problem::ProblemKind::UnknownProvider { .. }
+                    | problem::ProblemKind::UnknownEnd { .. }
+                    | problem::ProblemKind::Missing { .. }
             )
         };
         if self.target.input.is_none() && rejected.problems.iter().any(|problem| is_missing(&problem.kind)) {
@@ -258,10 +260,10 @@ impl Edit<'_> {
     fn item_to_remove(&self, what: &Remove) -> Result<Change> {
         let (list, number, ends) = match what {
             Remove::Link { link, from, to, protocol, ports, target: _ } => {
-                (List::Links, link.map(|it| it.0), (from, to, protocol, ports))
+                (ListOption::Links, link.map(|it| it.0), (from, to, protocol, ports))
             }
             Remove::Expect { expect, from, to, protocol, ports, target: _ } => {
-                (List::Expect, expect.map(|it| it.0), (from, to, protocol, ports))
+                (ListOption::Expect, expect.map(|it| it.0), (from, to, protocol, ports))
             }
             Remove::Volume { .. } | Remove::Provider { .. } => bail!("neither a link nor an expectation"),
         };
@@ -289,7 +291,7 @@ impl Edit<'_> {
         match found[..] {
             [index] => Ok(Change::RemoveItem { list, index }),
             [] => {
-                let what = if list == List::Links { "link" } else { "expectation" };
+                let what = if list == ListOption::Links { "link" } else { "expectation" };
                 bail!("no {what} has these ends\nhint: {}", count_of(option, items.len()))
             }
             _ => {

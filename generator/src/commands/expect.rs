@@ -5,12 +5,14 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use nixvol_net::diagnostic::{Finding, Shown};
 use nixvol_net::expect::{self, Failure, Held};
-use nixvol_net::explain::{Explanation, Hop, Opening, Question, RuleAt, Rules, Service, explain, opening};
+use nixvol_net::explain::{
+    ExplainedHook, ExplainedRules, Explanation, Opening, Question, RulePlace, Service, explain, opening,
+};
 use nixvol_net::model::{Declaration, Party};
 use nixvol_net::place::{FieldPath, Harmless};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{TCP, UDP};
-use nixvol_net::reach::{Fate, Flow, Opener, Reason};
+use nixvol_net::reach::{Flow, FlowVerdict, Opener, Reason};
 use nixvol_net::render::{ANCHOR, bundle};
 use serde_json::{Value, json};
 
@@ -81,8 +83,10 @@ impl<'a> Expectations<'a> {
         let flow = &failure.flow;
         let (service, from, to) = (service(flow), self.opener(flow), self.name(flow.destination));
         let fate = match failure.outcome.fate {
-            fate @ Fate::Passes(_) => fate.to_string().replacen("passed", "passes", 1),
-            fate @ (Fate::Refused | Fate::Dropped | Fate::Untouched) => format!("is {fate}"),
+            fate @ FlowVerdict::Passes(_) => fate.to_string().replacen("passed", "passes", 1),
+            fate @ (FlowVerdict::Refused | FlowVerdict::Dropped | FlowVerdict::Untouched) => {
+                format!("is {fate}")
+            }
         };
         let message = format!("{wanted}, but {service} from {from} to {to} {fate}");
         let rule = self.rule(flow).map(|rule| format!("by {rule}"));
@@ -204,7 +208,7 @@ impl<'a> Expectations<'a> {
             protocol: Some(&protocol),
             egress: EGRESS,
         };
-        let rules = Rules { anchor: self.anchor, name: ANCHOR, captured: &[] };
+        let rules = ExplainedRules { anchor: self.anchor, name: ANCHOR, captured: &[] };
         explain(self.declaration, self.plan, &rules, &question).ok()
     }
 
@@ -213,9 +217,9 @@ impl<'a> Expectations<'a> {
         let explanation = self.explained(flow)?;
         let blocked = explanation.packet.iter().find(|hop| !hop.passes());
         // A packet that passes may match a translation only.
-        let decides = |hop: &'_ Hop| hop.rule.clone().or_else(|| hop.translation.clone());
+        let decides = |hop: &'_ ExplainedHook| hop.rule.clone().or_else(|| hop.translation.clone());
         let found = blocked.and_then(decides).or_else(|| explanation.packet.iter().find_map(decides))?;
-        let RuleAt { anchor: _, number: _, file, line, text, label: _, ours: _ } = found;
+        let RulePlace { anchor: _, number: _, file, line, text, label: _, ours: _ } = found;
         Some(format!("{}:{}: {}", file?, line?, text?))
     }
 }

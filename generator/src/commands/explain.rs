@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use nixvol_net::explain::{
-    self, Captured, Error, Explanation, Opening, Question, Rules, STOCK_MAIN, Survey, WAY_OUT, examples,
-    explain, read as read_rules, ways_out,
+    self, Captured, ExplainError, ExplainedRules, Explanation, Opening, Question, STOCK_MAIN, Survey,
+    WAY_OUT, examples, explain, read as read_rules, ways_out,
 };
 use nixvol_net::loading::{Interfaces, bridge_macro};
 use nixvol_net::model::{Declaration, Name};
@@ -14,19 +14,19 @@ use nixvol_net::pf::eval::{ICMP, TCP, UDP};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{ANCHOR, bundle};
 use nixvol_net::replay::{Opened, Stack, client_sees};
-use nixvol_net::router::{Cast, EGRESS, Over, Rules as Loaded, Source, Topology};
+use nixvol_net::router::{AnchorSource, EGRESS, ExampleHosts, Over, RouterRules as Loaded, Topology};
 
 use super::paint::{Paint, painted};
 use super::pf::{self, harmless};
 use super::{BAD_INPUT, print, read, reject, versioned};
 use crate::cli::Format;
-use crate::cli::explain::Explain;
+use crate::cli::explain::ExplainArguments;
 
 /// The exit code when the packet or its reply is blocked.
 const BLOCKED: u8 = 1;
 
 /// Runs `explain`.
-pub fn run(arguments: &Explain) -> Result<ExitCode> {
+pub fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
     let reading = read(&arguments.input)?;
     let declaration = match &reading.declaration {
         Ok(declaration) => declaration,
@@ -41,7 +41,7 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     let plan = Plan::of(declaration);
     let bundle = bundle(declaration, &plan)?;
     let anchor = &bundle.files[ANCHOR].text;
-    let rules = Rules { anchor, name: ANCHOR, captured: &captured };
+    let rules = ExplainedRules { anchor, name: ANCHOR, captured: &captured };
     let egress = egress(arguments, &plan, &rules);
     let question = Question {
         source: &arguments.from,
@@ -61,11 +61,11 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
     };
     match passes {
         Ok(passes) => Ok(if passes? { ExitCode::SUCCESS } else { ExitCode::from(BLOCKED) }),
-        Err(Error::Question(wrong)) => {
+        Err(ExplainError::Question(wrong)) => {
             eprintln!("error: {wrong}");
             Ok(ExitCode::from(BAD_INPUT))
         }
-        Err(Error::Rules(refused)) => {
+        Err(ExplainError::Rules(refused)) => {
             for refused in refused {
                 eprintln!("{}", harmless(&refused.to_string()));
             }
@@ -78,7 +78,7 @@ pub fn run(arguments: &Explain) -> Result<ExitCode> {
 fn macs_between(
     declaration: &Declaration,
     plan: &Plan,
-    rules: &Rules,
+    rules: &ExplainedRules,
     question: &Question,
 ) -> Option<[Name; 2]> {
     if plan.mesh.is_none() || !rules.captured.is_empty() || explain::is_survey(question) {
@@ -106,11 +106,11 @@ fn on_both(
         let Some(declaration) = declaration.on(mac).filter(|_| passes) else { break };
         let plan = Plan::of(&declaration);
         let bundle = bundle(&declaration, &plan)?;
-        let rules = Rules { anchor: &bundle.files[ANCHOR].text, name: ANCHOR, captured: &[] };
+        let rules = ExplainedRules { anchor: &bundle.files[ANCHOR].text, name: ANCHOR, captured: &[] };
         let explanation = match explain(&declaration, &plan, &rules, question) {
             Ok(explanation) => explanation,
-            Err(Error::Question(wrong)) => bail!("on the Mac {mac}: {wrong}"),
-            Err(Error::Rules(refused)) => {
+            Err(ExplainError::Question(wrong)) => bail!("on the Mac {mac}: {wrong}"),
+            Err(ExplainError::Rules(refused)) => {
                 let refused: Vec<String> = refused.iter().map(|it| harmless(&it.to_string())).collect();
                 bail!("on the Mac {mac}: {}", refused.join("; "))
             }
@@ -150,7 +150,7 @@ fn several(survey: &Survey, format: Format) -> Result<bool> {
 /// Prints one answer. Returns whether the packet passes and all sources agree.
 fn one(
     (declaration, plan): (&Declaration, &Plan),
-    (rules, question): (&Rules, &Question),
+    (rules, question): (&ExplainedRules, &Question),
     explanation: &Explanation,
     format: Format,
 ) -> Result<bool> {
@@ -181,7 +181,7 @@ fn one(
 }
 
 /// The egress interface: the one given; otherwise `WAY_OUT`, or the capture's first if it has others only.
-fn egress(arguments: &Explain, plan: &Plan, rules: &Rules) -> String {
+fn egress(arguments: &ExplainArguments, plan: &Plan, rules: &ExplainedRules) -> String {
     let known = if rules.captured.is_empty() { Vec::new() } else { ways_out(plan, rules) };
     let usual = known.is_empty() || known.iter().any(|name| name == WAY_OUT);
     let first = if usual { WAY_OUT.to_owned() } else { known[0].clone() };
@@ -189,12 +189,17 @@ fn egress(arguments: &Explain, plan: &Plan, rules: &Rules) -> String {
 }
 
 /// What the client sees, in words: the connection is played through the lab's Mac with the rules being explained.
-fn client(plan: &Plan, rules: &Rules, question: &Question, explanation: &Explanation) -> Option<String> {
+fn client(
+    plan: &Plan,
+    rules: &ExplainedRules,
+    question: &Question,
+    explanation: &Explanation,
+) -> Option<String> {
     let examples = examples(plan);
     let strangers =
         (0..).zip(&examples.strangers).filter_map(|(bridge, address)| Some((bridge, (*address)?)));
     let (mac, lan, internet) = (examples.mac, examples.lan, examples.internet);
-    let cast = Cast { mac, lan, internet, strangers: strangers.collect() };
+    let cast = ExampleHosts { mac, lan, internet, strangers: strangers.collect() };
     let (topology, rules) = played(plan, rules, question, Topology::of(plan, &cast))?;
     let (from, to) = (explanation.source.address, explanation.destination.address);
     let service = explanation.service;
@@ -209,11 +214,16 @@ fn client(plan: &Plan, rules: &Rules, question: &Question, explanation: &Explana
 }
 
 /// The rules that the lab's Mac loads: the rendered ones, or the captured ones with that Mac's interface names.
-fn played(plan: &Plan, rules: &Rules, question: &Question, topology: Topology) -> Option<(Topology, Loaded)> {
+fn played(
+    plan: &Plan,
+    rules: &ExplainedRules,
+    question: &Question,
+    topology: Topology,
+) -> Option<(Topology, Loaded)> {
     if rules.captured.is_empty() {
         let interfaces = Interfaces::logical(plan, EGRESS);
         let (path, text) = (plan.anchor.as_str(), rules.anchor);
-        let source = Source { main: STOCK_MAIN, path, text, file: ANCHOR, interfaces: &interfaces };
+        let source = AnchorSource { main: STOCK_MAIN, path, text, file: ANCHOR, interfaces: &interfaces };
         let rules = Loaded::load(&topology, &source).ok()?;
         return Some((topology, rules));
     }

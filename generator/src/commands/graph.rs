@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 use nixvol_net::darwin;
 use nixvol_net::input::nearest;
-use nixvol_net::model::{Declaration, End, Name};
+use nixvol_net::model::{Declaration, Endpoint, Name};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
 use schemars::JsonSchema;
@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 
 use super::paint::{Paint, painted};
 use super::{print, print_with_marks, read, reject, status, versioned};
-use crate::cli::{GraphFormat, Source};
+use crate::cli::{GraphFormat, InputSource};
 
 /// Runs `graph`.
 pub fn run(
-    source: &Source,
+    source: &InputSource,
     from: Option<&Path>,
     providers: &[String],
     format: GraphFormat,
@@ -130,7 +130,7 @@ struct Declared {
 
 /// What the pictures show.
 fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration, around: &[Name]) -> Drawn {
-    let part = picture::Part::of(plan, around);
+    let part = picture::Excerpt::of(plan, around);
     let kernel_of = |logical: &Name| kernel.get(logical.as_str()).cloned();
     let word = |attachment: Value| attachment.as_str().unwrap_or_default().to_owned();
     let providers =
@@ -154,8 +154,9 @@ fn drawn(plan: &Plan, kernel: &KernelNames, declaration: &Declaration, around: &
         kernel: it.port.as_ref().and_then(kernel_of),
         mount_point: it.mount_point.as_ref().map(ToString::to_string),
     });
-    let names =
-        |ends: &BTreeSet<End>| -> Vec<String> { ends.iter().map(|end| end.name().to_string()).collect() };
+    let names = |ends: &BTreeSet<Endpoint>| -> Vec<String> {
+        ends.iter().map(|end| end.name().to_string()).collect()
+    };
     let links = declaration.links.iter().filter(|it| part.links.contains(&it.index)).map(|it| Declared {
         link: format!("links.{}", it.index),
         from: names(&it.from),

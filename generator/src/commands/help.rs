@@ -12,11 +12,11 @@ use serde_json::json;
 
 use super::paint::{Paint, painted};
 use super::{BAD_INPUT, print, versioned};
-use crate::cli::papers::Help;
+use crate::cli::papers::HelpArguments;
 use crate::cli::{Cli, Format};
 
 /// Runs `help`.
-pub fn run(help: &Help) -> Result<ExitCode> {
+pub fn run(help: &HelpArguments) -> Result<ExitCode> {
     let data = help.format == Format::Json;
     if let [topic] = help.topic.as_slice() {
         if topic == TABLE {

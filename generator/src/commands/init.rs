@@ -6,20 +6,20 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use nixvol_net::import::{self, Draft, Link, Provider, Tool, Volume};
+use nixvol_net::import::{self, Draft, DraftLink, DraftProvider, DraftVolume, Tool};
 use nixvol_net::model;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
 
 use super::pf::harmless;
-use super::schema::printed::{self, Left};
+use super::schema::printed::{self, LeftSchema};
 use super::{NOT_PROVEN, counted, print, prove, reject, versioned};
 use crate::cli::Format;
-use crate::cli::init::Init;
+use crate::cli::init::InitArguments;
 use crate::disk::{self, given};
 
 /// Runs `init`.
-pub fn run(init: &Init) -> Result<ExitCode> {
+pub fn run(init: &InitArguments) -> Result<ExitCode> {
     if !init.dry_run && !init.force && fs::symlink_metadata(&init.out).is_ok() {
         bail!(
             "{} is there already\nhint: name another file with `--out`, or replace it with `--force`",
@@ -49,9 +49,9 @@ pub fn run(init: &Init) -> Result<ExitCode> {
         Format::Json => {
             let left = |it: &import::Left| {
                 let import::Left { line, what, why } = it;
-                Left { file: name.clone(), line: *line, what: what.clone(), why: why.clone() }
+                LeftSchema { file: name.clone(), line: *line, what: what.clone(), why: why.clone() }
             };
-            versioned(printed::Init {
+            versioned(printed::InitSchema {
                 file: init.out.display().to_string(),
                 written: !init.dry_run,
                 input: json,
@@ -130,7 +130,7 @@ fn decoded(bytes: &[u8]) -> Option<String> {
 }
 
 /// A draft from flags, or from answers if standard input and standard error are a terminal.
-fn asked(init: &Init) -> Result<Draft> {
+fn asked(init: &InitArguments) -> Result<Draft> {
     let (mut providers, mut volumes, mut link_all) = (init.providers.clone(), init.volumes, init.link_all);
     if providers.is_empty() {
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
@@ -181,20 +181,25 @@ fn asked(init: &Init) -> Result<Draft> {
                 Err(_) => bail!("`{}` is not a network\nhint: write it as 10.0.0.0/16", harmless(text)),
             },
         };
-        draft.providers.push(Provider { name: name.to_owned(), network, line, ..Provider::default() });
+        draft.providers.push(DraftProvider {
+            name: name.to_owned(),
+            network,
+            line,
+            ..DraftProvider::default()
+        });
         for number in 1..=volumes.unwrap_or(1) {
             let name = format!("{name}-{number}");
-            draft.volumes.push(Volume {
+            draft.volumes.push(DraftVolume {
                 name,
                 provider: draft.providers[draft.providers.len() - 1].name.clone(),
                 line,
-                ..Volume::default()
+                ..DraftVolume::default()
             });
         }
     }
     if link_all && draft.providers.len() > 1 {
         let all: Vec<String> = draft.providers.iter().map(|provider| provider.name.clone()).collect();
-        draft.links.push(Link { from: all.clone(), to: all, ..Link::default() });
+        draft.links.push(DraftLink { from: all.clone(), to: all, ..DraftLink::default() });
     }
     draft.finish();
     // A network that the user names is not replaced by another one, so a problem with it is an error.

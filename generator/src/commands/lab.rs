@@ -7,20 +7,20 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cli::lab::Lab;
+use crate::cli::lab::LabCommand;
 
 /// Runs `lab`.
-pub fn run(command: &Lab) -> Result<ExitCode> {
+pub fn run(command: &LabCommand) -> Result<ExitCode> {
     match command {
-        Lab::Replay { file } => replay::run(file),
-        Lab::Timeline { file } => timeline::run(file),
+        LabCommand::Replay { file } => replay::run(file),
+        LabCommand::Timeline { file } => timeline::run(file),
         command => in_namespaces(command),
     }
 }
 
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 /// Reports that labs need Linux.
-fn in_namespaces(_: &Lab) -> Result<ExitCode> {
+fn in_namespaces(_: &LabCommand) -> Result<ExitCode> {
     anyhow::bail!(
         "the lab needs Linux namespaces\nhint: run it on Linux, in a VM or in CI; a Mac has the network itself, and `lab replay`"
     )
@@ -41,38 +41,40 @@ mod linux {
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
     use serde_json::json;
 
-    use super::{ExitCode, Lab, Result};
-    use crate::cli::lab::{Ends, From};
-    use crate::cli::{Format, Source};
+    use super::{ExitCode, LabCommand, Result};
+    use crate::cli::lab::{From, PathArguments};
+    use crate::cli::{Format, InputSource};
     use crate::commands::paint::{Paint, painted};
     use crate::commands::prove::{self, Proven};
     use crate::commands::{print, reject, timeline, versioned};
     use crate::disk;
-    use crate::lab::{self, Asked, Reply, Request, Setup, Status, Task, Watched};
+    use crate::lab::{self, Asked, LabState, Reply, Request, Setup, Task, Watched};
 
     /// The exit code of `status` if no lab is up.
     const NO_LAB: u8 = 1;
 
     /// Runs the subcommands that need namespaces.
-    pub fn run(command: &Lab) -> Result<ExitCode> {
+    pub fn run(command: &LabCommand) -> Result<ExitCode> {
         match command {
-            Lab::Replay { file } => super::replay::run(file),
-            Lab::Timeline { file } => super::timeline::run(file),
-            Lab::Run { from, command } => start(from, &Task::Run(command.clone())),
-            Lab::Test { from, format } => start(from, &Task::Test { json: *format == Format::Json }),
-            Lab::Up { from } => start(from, &Task::Stay),
-            Lab::Serve { descriptor } => lab::serve(*descriptor),
-            Lab::Exec { node, command } => Ok(ExitCode::from(lab::exec(node, command)?)),
-            Lab::Down => down(),
-            Lab::Status { format } => status(*format),
-            Lab::Apply { bundle, kill } => apply(bundle, *kill),
-            Lab::Partition { ends } => fault(ends, None),
-            Lab::Slow { ends, latency, loss, bandwidth } => fault(ends, Some((*latency, *loss, *bandwidth))),
-            Lab::Scenario { file, watch, format } => scenario(file, watch, *format),
-            Lab::Heal { one, other } => {
+            LabCommand::Replay { file } => super::replay::run(file),
+            LabCommand::Timeline { file } => super::timeline::run(file),
+            LabCommand::Run { from, command } => start(from, &Task::Run(command.clone())),
+            LabCommand::Test { from, format } => start(from, &Task::Test { json: *format == Format::Json }),
+            LabCommand::Up { from } => start(from, &Task::Stay),
+            LabCommand::Serve { descriptor } => lab::serve(*descriptor),
+            LabCommand::Exec { node, command } => Ok(ExitCode::from(lab::exec(node, command)?)),
+            LabCommand::Down => down(),
+            LabCommand::Status { format } => status(*format),
+            LabCommand::Apply { bundle, kill } => apply(bundle, *kill),
+            LabCommand::Partition { ends } => fault(ends, None),
+            LabCommand::Slow { ends, latency, loss, bandwidth } => {
+                fault(ends, Some((*latency, *loss, *bandwidth)))
+            }
+            LabCommand::Scenario { file, watch, format } => scenario(file, watch, *format),
+            LabCommand::Heal { one, other } => {
                 command_lab(&Request::Heal { one: one.clone(), other: other.clone() })
             }
-            Lab::Capture { what, out, seconds } => {
+            LabCommand::Capture { what, out, seconds } => {
                 lab::capture(what, out.as_deref(), seconds.map(Duration::from_secs))?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -113,7 +115,7 @@ mod linux {
             let file = directory.join(ANCHOR).display().to_string();
             return Ok(Ok(Setup { address, input, anchor, file, hosts, task }));
         }
-        let source = Source { input: from.input.clone() };
+        let source = InputSource { input: from.input.clone() };
         let Proven { bundle, .. } = match prove::rendered_for_lab(&source)? {
             Ok(proven) => proven,
             Err(exit) => return Ok(Err(exit)),
@@ -158,8 +160,11 @@ mod linux {
         command_lab(&Request::Apply { input, anchor, ends, kill })
     }
 
-    fn fault(ends: &Ends, slow: Option<(Option<u16>, Option<f64>, Option<u32>)>) -> Result<ExitCode> {
-        let Ends { one, other, lasts } = ends;
+    fn fault(
+        ends: &PathArguments,
+        slow: Option<(Option<u16>, Option<f64>, Option<u32>)>,
+    ) -> Result<ExitCode> {
+        let PathArguments { one, other, lasts } = ends;
         let asked = Asked { one: one.clone(), other: other.clone(), slow, lasts: *lasts, owner: None };
         command_lab(&Request::Fault(asked))
     }
@@ -230,8 +235,8 @@ mod linux {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn text(status: &Status) -> String {
-        let Status { rules, states, delivered, blocked, dropped, seconds, .. } = status;
+    fn text(status: &LabState) -> String {
+        let LabState { rules, states, delivered, blocked, dropped, seconds, .. } = status;
         let mut out = format!(
             "up for {seconds} s: {rules} rules, {states} states; packets: {delivered} delivered, {blocked} blocked, \
              {dropped} dropped\n\n"

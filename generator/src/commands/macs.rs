@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::paint::{Paint, painted};
 use super::{NOT_PROVEN, note_what_is_not_done, print, prove, read, reject, versioned};
-use crate::cli::{Format, Source};
+use crate::cli::{Format, InputSource};
 use crate::progress;
 
 /// What `test --all-macs` prints as JSON.
@@ -36,7 +36,7 @@ struct OneMac {
 }
 
 /// Runs `test --all-macs`.
-pub fn run(source: &Source, format: Format) -> Result<ExitCode> {
+pub fn run(source: &InputSource, format: Format) -> Result<ExitCode> {
     let reading = read(source)?;
     let declaration = match &reading.declaration {
         Ok(declaration) => declaration,

@@ -9,14 +9,14 @@ use anyhow::{Context, Result, bail};
 use nixvol_net::explain::STOCK_MAIN;
 use nixvol_net::pf::eval::{self, Packet};
 use nixvol_net::pf::syntax::Note;
-use nixvol_net::pf::{self, Environment, Error, Names, Ruleset};
+use nixvol_net::pf::{self, Environment, Names, ParseError, Ruleset};
 use nixvol_net::place::is_hostile;
 
 use super::paint::{Paint, painted};
 use super::schema::printed::{AtLine, PfCheck, PfPrint};
 use super::{BAD_INPUT, print, sentence, versioned};
 use crate::cli::Format;
-use crate::cli::pf::{AnchorFile, Machine, Pf, Services};
+use crate::cli::pf::{AnchorFile, MachineArguments, Pf, ServiceNames};
 use crate::disk::given;
 
 /// The exit code for a ruleset with errors.
@@ -36,7 +36,7 @@ pub fn run(command: &Pf) -> Result<ExitCode> {
     }
 }
 
-fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Result<ExitCode> {
+fn check(files: &[impl AsRef<Path>], machine: &MachineArguments, format: Format) -> Result<ExitCode> {
     let environment = environment(machine);
     if files.iter().filter(|file| is_stdin(file.as_ref())).count() > 1 {
         bail!("`-` is standard input, which can be read only once");
@@ -68,7 +68,7 @@ fn check(files: &[impl AsRef<Path>], machine: &Machine, format: Format) -> Resul
     })
 }
 
-fn print_canonical(file: &Path, machine: &Machine, format: Format) -> Result<ExitCode> {
+fn print_canonical(file: &Path, machine: &MachineArguments, format: Format) -> Result<ExitCode> {
     let text = read(file)?;
     let environment = environment(machine);
     match (parse(&text, &environment), format) {
@@ -97,7 +97,12 @@ fn print_canonical(file: &Path, machine: &Machine, format: Format) -> Result<Exi
     }
 }
 
-fn eval(main: Option<&Path>, anchors: &[AnchorFile], machine: &Machine, stateless: bool) -> Result<ExitCode> {
+fn eval(
+    main: Option<&Path>,
+    anchors: &[AnchorFile],
+    machine: &MachineArguments,
+    stateless: bool,
+) -> Result<ExitCode> {
     let environment = environment(machine);
     // The main ruleset is loaded first: unused tables of it are discarded before the anchors are loaded.
     let main = match main {
@@ -208,20 +213,20 @@ fn at_lines(all: &[Located]) -> Vec<AtLine> {
 /// An error or a note, with the name of its file.
 struct Located {
     file: String,
-    error: Error,
+    error: ParseError,
     is_note: bool,
 }
 
 impl Located {
     fn at_line(&self) -> AtLine {
-        let Error { file: _, line, column, message } = &self.error;
+        let ParseError { file: _, line, column, message } = &self.error;
         AtLine { file: self.file.clone(), line: *line, column: *column, message: message.clone() }
     }
 }
 
 impl Display for Located {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Error { line, column, message, .. } = &self.error;
+        let ParseError { line, column, message, .. } = &self.error;
         let note = if self.is_note { "note: " } else { "" };
         write!(f, "{}", harmless(&format!("{}:{line}:{column}: {note}{message}", self.file)))
     }
@@ -230,7 +235,7 @@ impl Display for Located {
 /// Parses a text. Errors carry the name of the file that each is in, which may be an included one.
 fn parse(text: &Text, environment: &Environment) -> Result<Ruleset, Vec<Located>> {
     pf::parse(&text.text, environment).map_err(|errors| {
-        let located = |error: Error| {
+        let located = |error: ParseError| {
             let file = error.file.clone().unwrap_or_else(|| text.name.clone());
             Located { file, error, is_note: false }
         };
@@ -244,7 +249,7 @@ fn notes_of(text: &Text, ruleset: &Ruleset) -> Vec<Located> {
         let Note { place, message } = note;
         let included = ruleset.files.get(place.file as usize).filter(|name| !name.is_empty());
         let message = message.clone();
-        let error = Error { file: included.cloned(), line: place.line, column: place.column, message };
+        let error = ParseError { file: included.cloned(), line: place.line, column: place.column, message };
         Located { file: included.unwrap_or(&text.name).clone(), error, is_note: true }
     };
     ruleset.notes.iter().map(located).collect()
@@ -271,10 +276,10 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// The machine that the user describes: lo0 and the named interfaces, or an example en0 if none is named.
-fn environment(machine: &Machine) -> Environment {
+fn environment(machine: &MachineArguments) -> Environment {
     let names = match machine.services {
-        Services::Macos => Names::MacOs,
-        Services::Openbsd => Names::OpenBsd,
+        ServiceNames::Macos => Names::MacOs,
+        ServiceNames::Openbsd => Names::OpenBsd,
     };
     let mut environment = Environment { names, ..Environment::default() };
     for given in &machine.macros {

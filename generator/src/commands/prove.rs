@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::expect::Expectations;
 use super::{NOT_PROVEN, note_what_is_not_done, read, reject};
-use crate::cli::Source;
+use crate::cli::InputSource;
 use crate::progress;
 
 /// A declaration, the bundle rendered from it, and the proof of its rules.
@@ -37,7 +37,7 @@ impl Proven {
 
 /// Reads a declaration, renders it in memory, proves it and checks its expectations. On failure the problem has been
 /// reported, and the exit code is returned.
-pub fn rendered(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
+pub fn rendered(source: &InputSource) -> Result<std::result::Result<Proven, ExitCode>> {
     let proven = match rendered_for_lab(source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(Err(exit)),
@@ -68,7 +68,7 @@ impl Alone {
 
 /// Reads a declaration and proves the anchor rendered from it, without rendering the other files of the bundle.
 /// Expectations are not checked.
-pub fn proven_alone(source: &Source) -> Result<std::result::Result<Alone, ExitCode>> {
+pub fn proven_alone(source: &InputSource) -> Result<std::result::Result<Alone, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
         Ok(declaration) => declaration,
@@ -93,7 +93,7 @@ pub fn words(proof: &Proof) -> String {
 
 /// Like [`rendered`], for the lab, which skips two parts: the warnings, because the lab does what a Mac cannot, and the
 /// expectations.
-pub fn rendered_for_lab(source: &Source) -> Result<std::result::Result<Proven, ExitCode>> {
+pub fn rendered_for_lab(source: &InputSource) -> Result<std::result::Result<Proven, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
         Ok(declaration) => declaration,

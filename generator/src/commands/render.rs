@@ -12,7 +12,7 @@ use super::paint::{Paint, painted};
 use super::prove::{self, Proven};
 use super::schema::printed::Render;
 use super::{counted, print, print_with_marks, versioned};
-use crate::cli::{Format, Source};
+use crate::cli::{Format, InputSource};
 use crate::{disk, progress};
 
 /// The last line of the output, without a picture: where to see more.
@@ -20,7 +20,7 @@ const MORE: &str = "`--picture` shows it, `nixvol-net test` who may open connect
 
 /// Runs `render`.
 pub fn run(
-    source: &Source,
+    source: &InputSource,
     out: &Path,
     (is_pictured, is_quiet): (bool, bool),
     format: Format,

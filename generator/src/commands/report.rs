@@ -5,18 +5,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use nixvol_net::diff::{Diff, Files, Side};
+use nixvol_net::diff::{BundleFiles, ComparedSide, Diff};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::ANCHOR;
 use nixvol_net::report::{Subject, page};
 
 use super::prove::{self, Proven};
 use super::{diff, print, reject};
-use crate::cli::Source;
+use crate::cli::InputSource;
 use crate::progress;
 
 /// Runs `report`.
-pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCode> {
+pub fn run(source: &InputSource, out: &Path, against: Option<&Path>) -> Result<ExitCode> {
     let standard = Path::new("-");
     if against == Some(standard) {
         bail!("`--against -` is standard input\nhint: name a bundle or an input");
@@ -25,9 +25,9 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
     };
-    let new_files: Files =
+    let new_files: BundleFiles =
         bundle.files.iter().map(|(path, file)| (path.clone(), file.text.clone())).collect();
-    let new = Side { declaration: &declaration, plan: &plan, files: &new_files };
+    let new = ComparedSide { declaration: &declaration, plan: &plan, files: &new_files };
     let compared = match against {
         None => None,
         Some(path) => {
@@ -38,7 +38,7 @@ pub fn run(source: &Source, out: &Path, against: Option<&Path>) -> Result<ExitCo
             };
             let old_plan = Plan::of(old);
             let old_files = diff::files(path, old, &old_plan)?;
-            let old = Side { declaration: old, plan: &old_plan, files: &old_files };
+            let old = ComparedSide { declaration: old, plan: &old_plan, files: &old_files };
             Some((path.display().to_string(), progress::during("comparing", || Diff::of(old, new))))
         }
     };

@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result, bail};
 use nixvol_net::executable::{self, Obstacle, System};
 use nixvol_net::input::nearest;
 use nixvol_net::model::{Declaration, VolumeAttachment};
-use nixvol_net::plan::{Plan, Volume};
+use nixvol_net::plan::{Plan, PlannedVolume};
 
 use super::pf::harmless;
 use super::{read, reject, sentence};
-use crate::cli::run::Run;
+use crate::cli::run::RunArguments;
 
 /// The exit code if the program cannot act as the volume.
 const NOT_AS_VOLUME: u8 = 125;
@@ -43,7 +43,7 @@ const ENDING: &str = match HERE {
 };
 
 /// Runs `run`.
-pub fn run(arguments: &Run) -> ExitCode {
+pub fn run(arguments: &RunArguments) -> ExitCode {
     let started = read(&arguments.source).and_then(|reading| match &reading.declaration {
         Ok(declaration) => start(declaration, arguments),
         Err(rejected) => {
@@ -59,8 +59,8 @@ pub fn run(arguments: &Run) -> ExitCode {
 }
 
 /// Replaces this process with the program; returns only on failure, with the exit code or an error.
-fn start(declaration: &Declaration, arguments: &Run) -> Result<u8> {
-    let Run { source: _, no_library, volume, command } = arguments;
+fn start(declaration: &Declaration, arguments: &RunArguments) -> Result<u8> {
+    let RunArguments { source: _, no_library, volume, command } = arguments;
     let plan = Plan::of(declaration);
     let volume = volume_of(&plan, volume)?;
     is_here(volume)?;
@@ -85,7 +85,7 @@ fn start(declaration: &Declaration, arguments: &Run) -> Result<u8> {
     Ok(if error.kind() == io::ErrorKind::NotFound { NOT_THERE } else { CANNOT_RUN })
 }
 
-fn volume_of<'a>(plan: &'a Plan, name: &str) -> Result<&'a Volume> {
+fn volume_of<'a>(plan: &'a Plan, name: &str) -> Result<&'a PlannedVolume> {
     if let Some(volume) = plan.volumes.iter().find(|volume| volume.name.as_str() == name) {
         return Ok(volume);
     }
@@ -99,7 +99,7 @@ fn volume_of<'a>(plan: &'a Plan, name: &str) -> Result<&'a Volume> {
 
 /// Checks that a program on this machine can bind the volume's address. Fails if the volume is a guest, or if the
 /// address does not exist here.
-fn is_here(volume: &Volume) -> Result<()> {
+fn is_here(volume: &PlannedVolume) -> Result<()> {
     let (name, address) = (&volume.name, volume.address);
     if let Some(mac) = &volume.mac {
         bail!("volume `{name}` is on the Mac `{mac}`\nhint: run the program there");
@@ -124,7 +124,7 @@ fn is_here(volume: &Volume) -> Result<()> {
 }
 
 /// The environment variables that tell a program which volume it is.
-fn variables(declaration: &Declaration, plan: &Plan, volume: &Volume) -> Vec<(&'static str, String)> {
+fn variables(declaration: &Declaration, plan: &Plan, volume: &PlannedVolume) -> Vec<(&'static str, String)> {
     let provider = &declaration.providers[&volume.provider];
     let hosts = plan.volumes.iter().map(|it| format!("{} {}", it.address, it.host_names().join(" ")));
     let mut all = vec![

@@ -22,7 +22,7 @@ use signal_hook::iterator::Signals;
 
 use super::timeline::{self, Timeline};
 use super::{BAD_INPUT, status};
-use crate::cli::{Format, Source};
+use crate::cli::{Format, InputSource};
 
 /// How often an undo is tried where another run of the manager is at work; the manager itself waits for it each time.
 const TRIES: u32 = 3;
@@ -30,7 +30,7 @@ const TRIES: u32 = 3;
 const LOCKED: i32 = 4;
 
 /// Runs `scenario`.
-pub fn run(source: &Source, file: &Path, format: Format) -> Result<ExitCode> {
+pub fn run(source: &InputSource, file: &Path, format: Format) -> Result<ExitCode> {
     let scenario = match timeline::read(file)? {
         Ok(scenario) => scenario,
         Err(exit) => return Ok(exit),

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::CommandFactory;
-use nixvol_net::diff::record::Record as Difference;
+use nixvol_net::diff::record::DiffRecord as Difference;
 use nixvol_net::input;
 use nixvol_net::live::Live;
 use nixvol_net::replay::Played;
@@ -81,8 +81,8 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("render", Whole, of::<printed::Render>),
     ("verify", Whole, of::<printed::Verify>),
     ("test", Whole, of::<printed::Test>),
-    ("check", Whole, of::<printed::Check>),
-    ("explain", Whole, of::<printed::Explain>),
+    ("check", Whole, of::<printed::CheckSchema>),
+    ("explain", Whole, of::<printed::ExplainSchema>),
     ("diff", Whole, of::<Difference>),
     ("snapshot check", Whole, of::<printed::SnapshotCheck>),
     ("snapshot accept", Whole, of::<printed::SnapshotAccept>),
@@ -91,7 +91,7 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("remove", Whole, of::<printed::Edit>),
     ("rename", Whole, of::<printed::Edit>),
     ("move", Whole, of::<printed::Edit>),
-    ("init", Whole, of::<printed::Init>),
+    ("init", Whole, of::<printed::InitSchema>),
     ("status", Whole, of::<Status>),
     ("pf check", Whole, of::<printed::PfCheck>),
     ("pf print", Whole, of::<printed::PfPrint>),
@@ -102,7 +102,7 @@ const KNOWN: &[(&str, Form, Make)] = &[
     ("scenario", Lines, of::<Told>),
     ("lab replay", Foreign, of::<Played>),
     ("serve", Served, of::<Live>),
-    ("help", Whole, of::<printed::Help>),
+    ("help", Whole, of::<printed::HelpSchema>),
     ("manager status", Manager, of::<manager::ManagerStatus>),
     ("manager plan", Manager, of::<manager::ManagerPlan>),
     ("manager test", Manager, of::<manager::ManagerTest>),

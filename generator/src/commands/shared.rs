@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::paint::{self, colour};
-use crate::cli::Source;
+use crate::cli::InputSource;
 use crate::disk::given;
 
 /// The exit code for bad input and wrong usage.
@@ -33,13 +33,13 @@ pub struct Reading {
     pub declaration: Result<Declaration, Rejected>,
 }
 
-pub fn read(source: &Source) -> Result<Reading> {
+pub fn read(source: &InputSource) -> Result<Reading> {
     let (name, json) = input_bytes(source)?;
     Ok(Reading { name, declaration: model::read(&json) })
 }
 
 /// The JSON of a declaration, and the name of the input in messages.
-pub fn input_bytes(source: &Source) -> Result<(String, Vec<u8>)> {
+pub fn input_bytes(source: &InputSource) -> Result<(String, Vec<u8>)> {
     match source.input.as_deref() {
         None => Ok(("the embedded topology".to_owned(), input::DEFAULT.as_bytes().to_vec())),
         Some(path) if path == Path::new("-") => Ok(("standard input".to_owned(), given::read(path)?)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use nixvol_net::diff::{Diff, Files, Side, markdown, record, text};
+use nixvol_net::diff::{BundleFiles, ComparedSide, Diff, markdown, record, text};
 use nixvol_net::model::{self, Declaration, Rejected};
 use nixvol_net::place::Positions;
 use nixvol_net::plan::Plan;
@@ -93,7 +93,7 @@ fn checked(arguments: &Arguments, difference: &Diff, refutation: Option<&Refutat
                 directory: arguments.directory.display().to_string(),
                 same: difference.is_empty(),
                 accepted_violations: violations,
-                difference: record::Record::of(difference, true),
+                difference: record::DiffRecord::of(difference, true),
             })?
         }
     })
@@ -160,7 +160,7 @@ fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Opti
         DiffFormat::Json => versioned(SnapshotAccept {
             directory: arguments.directory.display().to_string(),
             changed,
-            difference: difference.map(|difference| record::Record::of(difference, false)),
+            difference: difference.map(|difference| record::DiffRecord::of(difference, false)),
         })?,
     })
 }
@@ -169,11 +169,11 @@ fn taken(arguments: &Arguments, proven: &Proven, changed: bool, difference: Opti
 struct Accepted {
     declaration: Declaration,
     plan: Plan,
-    files: Files,
+    files: BundleFiles,
 }
 
 /// Reads an accepted bundle from its files. Fails if its declaration is not valid.
-fn accepted(files: Files) -> Result<Accepted, Rejected> {
+fn accepted(files: BundleFiles) -> Result<Accepted, Rejected> {
     let declaration = model::read(files[NETWORK].as_bytes())?;
     Ok(Accepted { plan: Plan::of(&declaration), declaration, files })
 }
@@ -182,8 +182,8 @@ impl Accepted {
     fn difference(&self, proven: &Proven) -> Diff {
         let files = texts(&proven.bundle);
         let (old, new) = (
-            Side { declaration: &self.declaration, plan: &self.plan, files: &self.files },
-            Side { declaration: &proven.declaration, plan: &proven.plan, files: &files },
+            ComparedSide { declaration: &self.declaration, plan: &self.plan, files: &self.files },
+            ComparedSide { declaration: &proven.declaration, plan: &proven.plan, files: &files },
         );
         progress::during("comparing", || Diff::of(old, new))
     }

@@ -17,7 +17,7 @@ use nixvol_net::render::{ANCHOR, MANAGER, NETWORK, bundle};
 use nixvol_net::status::{Capture, Status, metrics, status, text};
 
 use super::{Reading, colour, print, read, reject, versioned};
-use crate::cli::{Source, StatusFormat as Format};
+use crate::cli::{InputSource, StatusFormat as Format};
 
 /// The exit code of a Mac that is not as declared.
 const NOT_HEALTHY: u8 = 1;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 const LARGEST: u64 = 64 << 20;
 
 /// Runs `status`.
-pub fn run(source: &Source, from: Option<&Path>, watch: bool, format: Format) -> Result<ExitCode> {
+pub fn run(source: &InputSource, from: Option<&Path>, watch: bool, format: Format) -> Result<ExitCode> {
     loop {
         let looked = match from {
             Some(directory) => looked_at(source, capture(directory)?)?,
@@ -66,7 +66,7 @@ pub struct Looked {
 }
 
 /// Looks at a Mac, or at a capture. The problems of a declaration are reported on standard error.
-pub fn look(source: &Source, from: Option<&Path>) -> Result<Looked> {
+pub fn look(source: &InputSource, from: Option<&Path>) -> Result<Looked> {
     let capture = match from {
         Some(directory) => capture(directory)?,
         None => collected(source)?,
@@ -75,7 +75,7 @@ pub fn look(source: &Source, from: Option<&Path>) -> Result<Looked> {
 }
 
 /// Compares a capture with the declaration: the one that is named, or else the one in the capture.
-fn looked_at(source: &Source, capture: Capture) -> Result<std::result::Result<Looked, ExitCode>> {
+fn looked_at(source: &InputSource, capture: Capture) -> Result<std::result::Result<Looked, ExitCode>> {
     let reading = match capture.get(NETWORK) {
         Some(json) if source.input.is_none() => {
             Reading { name: NETWORK.to_owned(), declaration: model::read(json.as_bytes()) }
@@ -113,7 +113,7 @@ pub(super) fn capture(directory: &Path) -> Result<Capture> {
 }
 
 /// The path of the installed manager, below the declared base.
-pub(super) fn manager(source: &Source) -> Result<PathBuf> {
+pub(super) fn manager(source: &InputSource) -> Result<PathBuf> {
     let base = match read(source)?.declaration {
         Ok(declaration) => declaration.base,
         // `looked_at` reads it again, and reports what is wrong.
@@ -123,7 +123,7 @@ pub(super) fn manager(source: &Source) -> Result<PathBuf> {
 }
 
 /// Runs the installed manager to write a capture, and reads it.
-fn collected(source: &Source) -> Result<Capture> {
+fn collected(source: &InputSource) -> Result<Capture> {
     let manager = manager(source)?;
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let place = directory.path().join("collected");

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
-use nixvol_net::matrix::{self, Matrix, Passing, Reach};
-use nixvol_net::model::{Declaration, End, Name};
+use nixvol_net::matrix::{self, Matrix, Passing, ProviderReach};
+use nixvol_net::model::{Declaration, Endpoint, Name};
 use nixvol_net::plan::{Bridge, Pipe, Plan};
 use nixvol_net::render::{MANAGER, picture};
 use serde_json::{Value, json};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use super::paint::{Paint, painted};
 use super::prove::{self, Alone};
 use super::{NOT_PROVEN, print, print_with_marks, versioned};
-use crate::cli::{Format, Source};
+use crate::cli::{Format, InputSource};
 
 /// Runs `test`.
-pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
+pub fn run(source: &InputSource, live: bool, format: Format) -> Result<ExitCode> {
     let proven = match prove::proven_alone(source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(exit),
@@ -56,29 +56,29 @@ pub fn run(source: &Source, live: bool, format: Format) -> Result<ExitCode> {
 /// and `localhost`. A cell with `some` lists senders, receivers, protocol and ports of what passes.
 fn reach(plan: &Plan) -> Value {
     let matrix = Matrix::of(plan);
-    let told = |reach: &Reach| match reach {
-        Reach::All => json!({ "reach": "all" }),
-        Reach::Some => json!({ "reach": "some" }),
-        Reach::None => json!({ "reach": "none" }),
+    let told = |reach: &ProviderReach| match reach {
+        ProviderReach::All => json!({ "reach": "all" }),
+        ProviderReach::Some => json!({ "reach": "some" }),
+        ProviderReach::None => json!({ "reach": "none" }),
     };
     let mut rows = serde_json::Map::new();
     for (row, (from, reaches)) in matrix.rows().enumerate() {
         let mut cells = serde_json::Map::new();
         for (column, (to, reach)) in plan.bridges.iter().zip(reaches).enumerate() {
             let mut cell = told(reach);
-            if *reach == Reach::Some {
+            if *reach == ProviderReach::Some {
                 let all = matrix.passing(row, column);
                 cell["passes"] = all.iter().flat_map(|it| passing(it, (from, to))).collect();
             }
             cells.insert(to.provider.to_string(), cell);
         }
-        let mut internet = told(if from.internet { &Reach::All } else { &Reach::None });
+        let mut internet = told(if from.internet { &ProviderReach::All } else { &ProviderReach::None });
         internet["nat"] = json!(from.internet);
         cells.insert("internet".to_owned(), internet);
-        cells.insert("localhost".to_owned(), told(&Reach::All));
+        cells.insert("localhost".to_owned(), told(&ProviderReach::All));
         rows.insert(from.provider.to_string(), cells.into());
     }
-    for (row, reach) in [("mac", Reach::All), ("internet", Reach::None)] {
+    for (row, reach) in [("mac", ProviderReach::All), ("internet", ProviderReach::None)] {
         let cells = plan.bridges.iter().map(|to| (to.provider.to_string(), told(&reach)));
         rows.insert(row.to_owned(), cells.collect());
     }
@@ -98,7 +98,7 @@ fn passing(it: &Passing, (from, to): (&Bridge, &Bridge)) -> Vec<Value> {
 
 /// The paths that have conditions, with the field names of the declaration.
 fn conditions(plan: &Plan) -> Value {
-    let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
+    let names = |ends: &[Endpoint]| ends.iter().map(|end| end.name().as_str().to_owned()).collect::<Vec<_>>();
     let way = |pipe: &Pipe| {
         let it = pipe.conditions;
         json!({ "pipe": pipe.number, "from": names(&pipe.from), "to": names(&pipe.to), "latencyMs": it.latency_ms,

@@ -74,7 +74,7 @@ fn strangers(
     directory: &Path,
     declaration: &Declaration,
     plan: &Plan,
-    files: &disk::Files,
+    files: &disk::FileTexts,
 ) -> Result<Vec<(String, &'static str)>> {
     let rendered = bundle(declaration, plan)?;
     let mut strangers = Vec::new();

@@ -18,7 +18,7 @@ impl Shown<'_> {
         let rules: BTreeSet<&str> = codes.chain(findings.iter().map(|finding| finding.kind)).collect();
         let told = |level, problem: &Problem| {
             let (code, message, hint) = (problem.kind.code(), problem.message(), problem.kind.hint());
-            self.result((code, level), lines([message], hint), &problem.at, self.spots(problem))
+            self.result((code, level), lines([message], hint), &problem.at, self.marked_places(problem))
         };
         let finding = |finding: &Finding| {
             let told = [finding.message.clone()].into_iter().chain(finding.notes.clone());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::Side;
+use super::ComparedSide;
 use crate::model::Name;
-use crate::packets::{Family, Set, Side as End};
-use crate::plan::Region;
+use crate::packets::{PacketFamily, Set, Side as End};
+use crate::plan::AddressRegion;
 use crate::reach::{Flows, Reach, ends};
 
 /// Two declarations over the same space of flows. Arrays of two are old and new, or sources and destinations.
@@ -47,7 +47,7 @@ pub struct Owners<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Owned<'a> {
     /// Its addresses.
-    pub region: &'a Region,
+    pub region: &'a AddressRegion,
     /// Its addresses, as sources and as destinations.
     pub sets: [Set; 2],
 }
@@ -61,7 +61,7 @@ pub const TO: usize = 1;
 
 impl<'a> Both<'a> {
     /// Computes the functions of both sides in one space.
-    pub fn of(old: Side<'a>, new: Side<'a>) -> Self {
+    pub fn of(old: ComparedSide<'a>, new: ComparedSide<'a>) -> Self {
         let mut flows = Flows::default();
         let reach = [old, new].map(|side| Reach::of(&mut flows, side.plan));
         let owners = [old, new].map(|side| Owners::of(&mut flows, side));
@@ -70,7 +70,7 @@ impl<'a> Both<'a> {
         let within = flows.minus(within, mac);
         let localhost = ENDS.map(|end| flows.network(end, Ipv4Addr::new(127, 0, 0, 0).into(), 8));
         let localhost = [flows.minus(localhost[FROM], mac), localhost[TO]];
-        let inet = flows.family(Family::Inet);
+        let inet = flows.family(PacketFamily::Inet);
         let outside = [FROM, TO].map(|end| {
             let owned = owners.each_ref().map(|side| side.ours[end]);
             let known = [owned[0], owned[1], localhost[end]];
@@ -95,14 +95,14 @@ impl<'a> Both<'a> {
     /// The addresses of a set that restricts only one side, as ranges, without this Mac as a source.
     pub fn ranges(&mut self, end: usize, set: Set) -> Vec<[Ipv4Addr; 2]> {
         let set = self.flows.on_wire(set);
-        let ranges = self.flows.address_ranges(set, ENDS[end], Family::Inet);
+        let ranges = self.flows.address_ranges(set, ENDS[end], PacketFamily::Inet);
         let address = |number: u128| Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX));
         ranges.into_iter().map(|(first, last)| [address(first), address(last)]).collect()
     }
 }
 
 impl<'a> Owners<'a> {
-    fn of(flows: &mut Flows, side: Side<'a>) -> Self {
+    fn of(flows: &mut Flows, side: ComparedSide<'a>) -> Self {
         let mac = flows.of_this_mac();
         let mut providers = BTreeMap::new();
         for bridge in &side.plan.bridges {

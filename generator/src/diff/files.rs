@@ -2,7 +2,7 @@
 
 use similar::{ChangeTag, TextDiff};
 
-use super::{Files, Presence};
+use super::{BundleFiles, Presence};
 use crate::place::is_hostile;
 
 /// A file that differs.
@@ -30,7 +30,7 @@ impl FileChange {
 }
 
 /// The files that differ between two bundles, by path.
-pub fn changes(old: &Files, new: &Files) -> Vec<FileChange> {
+pub fn changes(old: &BundleFiles, new: &BundleFiles) -> Vec<FileChange> {
     let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
     paths.sort();
     paths.dedup();

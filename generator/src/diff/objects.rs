@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Side;
+use super::ComparedSide;
 use crate::model::{AbsolutePath, Guest, Name};
-use crate::plan::{Bridge, OtherMac, Plan, Volume};
+use crate::plan::{Bridge, OtherMac, Plan, PlannedVolume};
 
 /// Whether something is new, removed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -61,16 +61,16 @@ pub struct FieldChange {
 }
 
 /// The fields of an object, by name; empty for an object that does not exist.
-pub(super) type Fields = Vec<(&'static str, Option<String>)>;
-type Objects = BTreeMap<(&'static str, String), Fields>;
+pub(super) type ObjectFields = Vec<(&'static str, Option<String>)>;
+type Objects = BTreeMap<(&'static str, String), ObjectFields>;
 
 /// The objects that differ, by kind and name.
-pub fn changes(old: Side, new: Side) -> Vec<ObjectChange> {
+pub fn changes(old: ComparedSide, new: ComparedSide) -> Vec<ObjectChange> {
     let [old, new] = [objects(old.plan), objects(new.plan)];
     let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let change = |key: &(&'static str, String)| {
         let (old, new) = (old.get(key), new.get(key));
-        let none = Fields::new();
+        let none = ObjectFields::new();
         let fields = fields(old.unwrap_or(&none), new.unwrap_or(&none));
         let presence = Presence::of(old.is_some(), new.is_some());
         let differs = presence != Presence::Changed || !fields.is_empty();
@@ -80,8 +80,8 @@ pub fn changes(old: Side, new: Side) -> Vec<ObjectChange> {
 }
 
 /// The fields that differ.
-pub(super) fn fields(old: &Fields, new: &Fields) -> Vec<FieldChange> {
-    let value = |fields: &Fields, field| fields.iter().find(|(name, _)| *name == field)?.1.clone();
+pub(super) fn fields(old: &ObjectFields, new: &ObjectFields) -> Vec<FieldChange> {
+    let value = |fields: &ObjectFields, field| fields.iter().find(|(name, _)| *name == field)?.1.clone();
     let known = if new.is_empty() { old } else { new }.iter().map(|(field, _)| *field);
     let fields = known.map(|field| FieldChange { field, old: value(old, field), new: value(new, field) });
     fields.filter(|field| field.old != field.new).collect()
@@ -107,7 +107,7 @@ fn objects(plan: &Plan) -> Objects {
     objects
 }
 
-fn settings(plan: &Plan) -> Fields {
+fn settings(plan: &Plan) -> ObjectFields {
     let overlap: Vec<String> = plan.allow_overlap.iter().map(ToString::to_string).collect();
     vec![
         ("base", Some(plan.base.to_string())),
@@ -122,7 +122,7 @@ fn settings(plan: &Plan) -> Fields {
 }
 
 /// Another Mac. Its providers are told with the providers.
-fn mac(peer: &OtherMac) -> Fields {
+fn mac(peer: &OtherMac) -> ObjectFields {
     let OtherMac { mac: _, endpoint, public_key, address, networks: _ } = peer;
     vec![
         ("endpoint", Some(endpoint.to_string())),
@@ -131,7 +131,7 @@ fn mac(peer: &OtherMac) -> Fields {
     ]
 }
 
-fn provider(plan: &Plan, bridge: &Bridge) -> Fields {
+fn provider(plan: &Plan, bridge: &Bridge) -> ObjectFields {
     vec![
         ("bridge", Some(bridge.logical.to_string())),
         ("gateway", Some(bridge.gateway.to_string())),
@@ -142,7 +142,7 @@ fn provider(plan: &Plan, bridge: &Bridge) -> Fields {
     ]
 }
 
-fn volume(volume: &Volume, published: Option<String>) -> Fields {
+fn volume(volume: &PlannedVolume, published: Option<String>) -> ObjectFields {
     let names = volume.host_names().join(" ");
     let Guest { mac, interface, dns } = &volume.guest;
     let servers: Vec<String> = dns.iter().map(ToString::to_string).collect();

@@ -7,15 +7,16 @@ use serde::Serialize;
 
 use super::text::{SOURCE_PORT, protocol};
 use super::{
-    Access, Change, Diff, FieldChange, ObjectChange, Place, Presence, Statement, Turn, VolumeChange,
-    WayChange,
+    Access, Diff, FieldChange, ObjectChange, OutcomeChange, Presence, Statement, VolumeChange, VolumeMove,
+    VolumePlace, WayChange,
 };
 use crate::plan::policy::{TCP, UDP};
 use crate::reach::{Flow as Witnessed, Opener};
 
 /// The whole difference.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Record<'a> {
+#[schemars(rename = "Record")]
+pub struct DiffRecord<'a> {
     same: bool,
     flows: Vec<Flow<'a>>,
     translations: Vec<Flow<'a>>,
@@ -111,7 +112,7 @@ struct File<'a> {
     unified: Option<&'a str>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> DiffRecord<'a> {
     /// The record of a difference; `lines` adds the lines of changed files.
     pub fn of(diff: &'a Diff, lines: bool) -> Self {
         let file = |it: &'a super::FileChange| File {
@@ -162,10 +163,10 @@ fn volumes(change: &VolumeChange) -> Turned<'_> {
     };
     Turned {
         change: match change.turn {
-            Turn::Added => "added",
-            Turn::Removed => "removed",
-            Turn::Moved => "moved",
-            Turn::Renamed => "renamed",
+            VolumeMove::Added => "added",
+            VolumeMove::Removed => "removed",
+            VolumeMove::Moved => "moved",
+            VolumeMove::Renamed => "renamed",
         },
         volumes: change
             .volumes
@@ -177,7 +178,7 @@ fn volumes(change: &VolumeChange) -> Turned<'_> {
     }
 }
 
-fn at(place: &Place) -> Where<'_> {
+fn at(place: &VolumePlace) -> Where<'_> {
     Where { name: place.name.as_str(), provider: place.provider.as_str(), address: place.address }
 }
 
@@ -190,7 +191,7 @@ fn gain(access: &Access) -> Gain<'_> {
     }
 }
 
-fn change(change: &Change) -> FlowChange<'_> {
+fn change(change: &OutcomeChange) -> FlowChange<'_> {
     let [before, now] = &change.words;
     FlowChange { before, now, witness: witness(&change.witness) }
 }

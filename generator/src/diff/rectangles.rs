@@ -6,7 +6,7 @@ use crate::packets::Set;
 
 /// A product set of flows: all from its senders to its receivers by its services, except those inside one provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rectangle {
+pub struct FlowRectangle {
     /// The senders.
     pub from: Set,
     /// The receivers.
@@ -23,7 +23,7 @@ const FEW: usize = 64;
 impl Both<'_> {
     /// Decomposes a set of flows, none of them inside one provider, into disjoint rectangles: each pair of endpoints
     /// with all its services, or each service with all its pairs, whichever gives fewer.
-    pub fn rectangles(&mut self, set: Set) -> Vec<Rectangle> {
+    pub fn rectangles(&mut self, set: Set) -> Vec<FlowRectangle> {
         let by_pairs = self.flows.by_service(set);
         let rectangles = self.of_all(&by_pairs);
         if by_pairs.len() < 2 || by_pairs.len() > FEW {
@@ -34,11 +34,11 @@ impl Both<'_> {
         if others.len() < rectangles.len() { others } else { rectangles }
     }
 
-    fn of_all(&mut self, parts: &[(Set, Set)]) -> Vec<Rectangle> {
+    fn of_all(&mut self, parts: &[(Set, Set)]) -> Vec<FlowRectangle> {
         parts.iter().flat_map(|(pairs, services)| self.of_pairs(*pairs, *services)).collect()
     }
 
-    fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<Rectangle> {
+    fn of_pairs(&mut self, pairs: Set, services: Set) -> Vec<FlowRectangle> {
         let flows = &mut self.flows;
         // Flows inside a provider may be included: no statement is about them, and a mesh becomes one rectangle.
         let (senders, receivers) = (flows.senders(pairs), flows.receivers(pairs));
@@ -91,11 +91,11 @@ impl Both<'_> {
         all.iter().map(&mut trim).filter(|(from, _)| !from.is_empty()).collect()
     }
 
-    fn with_services(&mut self, all: Vec<(Set, Set)>, services: Set) -> Vec<Rectangle> {
+    fn with_services(&mut self, all: Vec<(Set, Set)>, services: Set) -> Vec<FlowRectangle> {
         let mut rectangle = |(from, to)| {
             let pairs = self.flows.and(from, to);
             let pairs = self.flows.minus(pairs, self.within);
-            Rectangle { from, to, services, flows: self.flows.and(pairs, services) }
+            FlowRectangle { from, to, services, flows: self.flows.and(pairs, services) }
         };
         all.into_iter().map(&mut rectangle).collect()
     }

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::both::{Both, FROM, TO};
-use super::rectangles::Rectangle;
-use super::words::End;
+use super::rectangles::FlowRectangle;
+use super::words::FlowSide;
 use crate::packets::{Field, Map, Set};
 use crate::plan::policy::{TCP, Translation};
-use crate::reach::{Fate, Flow, Outcome, Services};
+use crate::reach::{Flow, FlowOutcome, FlowVerdict, Services};
 
 /// The kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,16 +27,16 @@ pub enum Verb {
     /// Was decided by this network, is untouched.
     Leaves,
     /// Is now translated.
-    Translates(Kind),
+    Translates(TranslationChange),
     /// Is no longer translated.
-    Keeps(Kind),
+    Keeps(TranslationChange),
     /// Is translated in another way.
-    Retranslates(Kind),
+    Retranslates(TranslationChange),
 }
 
 /// A kind of translation, regardless of the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum TranslationChange {
     /// NAT to the address of the egress interface.
     Nat,
     /// Masquerading as the gateway of the receiving provider.
@@ -47,17 +47,21 @@ pub enum Kind {
 
 impl Verb {
     /// The change of a flow's outcome; `None` if it is the same.
-    fn of(old: Fate, new: Fate) -> Option<Self> {
-        use Fate::{Dropped, Passes, Refused, Untouched};
+    fn of(old: FlowVerdict, new: FlowVerdict) -> Option<Self> {
+        use FlowVerdict::{Dropped, Passes, Refused, Untouched};
         if old == new {
             return None;
         }
         Some(match (old, new) {
-            (Untouched, Passes(Some(Translation::Published(_)))) => Self::Translates(Kind::Publish),
-            (Passes(Some(Translation::Published(_))), Untouched) => Self::Keeps(Kind::Publish),
-            (Passes(None), Passes(Some(to))) => Self::Translates(Kind::of(to)),
-            (Passes(Some(from)), Passes(None)) => Self::Keeps(Kind::of(from)),
-            (Passes(_), Passes(to)) => Self::Retranslates(to.map_or(Kind::Nat, Kind::of)),
+            (Untouched, Passes(Some(Translation::Published(_)))) => {
+                Self::Translates(TranslationChange::Publish)
+            }
+            (Passes(Some(Translation::Published(_))), Untouched) => Self::Keeps(TranslationChange::Publish),
+            (Passes(None), Passes(Some(to))) => Self::Translates(TranslationChange::of(to)),
+            (Passes(Some(from)), Passes(None)) => Self::Keeps(TranslationChange::of(from)),
+            (Passes(_), Passes(to)) => {
+                Self::Retranslates(to.map_or(TranslationChange::Nat, TranslationChange::of))
+            }
             (Refused | Dropped, Passes(_)) => Self::Opens,
             (Passes(_), Refused | Dropped) => Self::Closes,
             (Untouched, Refused | Dropped) => Self::Blocks,
@@ -83,15 +87,15 @@ impl Verb {
             Self::Silences => "now silent",
             Self::Answers => "now answered",
             Self::Leaves => "now untouched",
-            Self::Translates(Kind::Nat) => "NAT",
-            Self::Keeps(Kind::Nat) => "no NAT",
-            Self::Retranslates(Kind::Nat) => "NAT otherwise",
-            Self::Translates(Kind::Masquerade) => "masquerades",
-            Self::Keeps(Kind::Masquerade) => "no masquerade",
-            Self::Retranslates(Kind::Masquerade) => "masquerades otherwise",
-            Self::Translates(Kind::Publish) => "publishes",
-            Self::Keeps(Kind::Publish) => "no publish",
-            Self::Retranslates(Kind::Publish) => "publishes otherwise",
+            Self::Translates(TranslationChange::Nat) => "NAT",
+            Self::Keeps(TranslationChange::Nat) => "no NAT",
+            Self::Retranslates(TranslationChange::Nat) => "NAT otherwise",
+            Self::Translates(TranslationChange::Masquerade) => "masquerades",
+            Self::Keeps(TranslationChange::Masquerade) => "no masquerade",
+            Self::Retranslates(TranslationChange::Masquerade) => "masquerades otherwise",
+            Self::Translates(TranslationChange::Publish) => "publishes",
+            Self::Keeps(TranslationChange::Publish) => "no publish",
+            Self::Retranslates(TranslationChange::Publish) => "publishes otherwise",
         }
     }
 
@@ -110,7 +114,7 @@ impl Verb {
     }
 }
 
-impl Kind {
+impl TranslationChange {
     fn of(translation: Translation) -> Self {
         match translation {
             Translation::EgressSource => Self::Nat,
@@ -122,7 +126,7 @@ impl Kind {
 
 /// A change of outcome, for some flows of a statement.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct OutcomeChange {
     /// The old and the new outcome, in words: `refused`, `passed from 10.1.1.1`.
     pub words: [String; 2],
     /// A flow with this change.
@@ -141,7 +145,7 @@ pub struct Statement {
     /// The services.
     pub services: Services,
     /// The changed outcomes; several if gateways or addresses differ.
-    pub changes: Vec<Change>,
+    pub changes: Vec<OutcomeChange>,
     flows: Set,
 }
 
@@ -169,7 +173,7 @@ pub fn statements(both: &mut Both) -> [Vec<Statement>; 2] {
     let outcomes = both.reach.each_ref().map(|reach| reach.outcome);
     let pairs = both.flows.join(outcomes[0], outcomes[1], &mut |old, new| old * count + new);
     let mut verbs: Vec<Verb> = Vec::new();
-    let verb = |(old, new): (Outcome, Outcome)| Verb::of(old.fate, new.fate);
+    let verb = |(old, new): (FlowOutcome, FlowOutcome)| Verb::of(old.fate, new.fate);
     let found: Vec<u32> = both.flows.each(pairs).into_iter().map(|(number, _)| number).collect();
     verbs.extend(found.iter().filter_map(|number| verb(pair(*number))));
     verbs.sort_unstable();
@@ -177,7 +181,7 @@ pub fn statements(both: &mut Both) -> [Vec<Statement>; 2] {
     let mut sections = [Vec::new(), Vec::new()];
     for it in verbs {
         let set = both.flows.select(pairs, |number| verb(pair(number)) == Some(it));
-        let speaker = Speaker { pairs, fates: &|number| (pair(number).0.fate, pair(number).1.fate) };
+        let speaker = StatementWriter { pairs, fates: &|number| (pair(number).0.fate, pair(number).1.fate) };
         let statements =
             both.rectangles(set).into_iter().map(|rectangle| speaker.statement(both, it, &rectangle));
         sections[usize::from(it.is_translation())].extend(statements.collect::<Vec<_>>());
@@ -195,16 +199,17 @@ impl Statement {
 }
 
 /// What the wording of statements needs: the function to pairs of outcomes, and the fates of each pair.
-struct Speaker<'a> {
+struct StatementWriter<'a> {
     pairs: Map,
-    fates: &'a dyn Fn(u32) -> (Fate, Fate),
+    fates: &'a dyn Fn(u32) -> (FlowVerdict, FlowVerdict),
 }
 
-impl Speaker<'_> {
-    fn statement(&self, both: &mut Both, verb: Verb, rectangle: &Rectangle) -> Statement {
-        let Rectangle { from, to, services, flows } = *rectangle;
+impl StatementWriter<'_> {
+    fn statement(&self, both: &mut Both, verb: Verb, rectangle: &FlowRectangle) -> Statement {
+        let FlowRectangle { from, to, services, flows } = *rectangle;
         let changes = self.changes(both, flows);
-        let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side: verb.side() };
+        let end =
+            |at, set, peers| FlowSide { at, set, peers: Some(peers), ignored: Set::NONE, side: verb.side() };
         Statement {
             verb,
             from: both.words(&end(FROM, from, to)),
@@ -215,10 +220,10 @@ impl Speaker<'_> {
         }
     }
 
-    fn changes(&self, both: &mut Both, flows: Set) -> Vec<Change> {
+    fn changes(&self, both: &mut Both, flows: Set) -> Vec<OutcomeChange> {
         // No pair of outcomes has this number.
         let inside = both.flows.choose(flows, self.pairs, Map::constant(u32::MAX >> 1));
-        let mut all: Vec<((Fate, Fate), Vec<u32>)> = Vec::new();
+        let mut all: Vec<((FlowVerdict, FlowVerdict), Vec<u32>)> = Vec::new();
         for (number, _) in both.flows.each(inside).into_iter().filter(|(number, _)| *number != u32::MAX >> 1)
         {
             let fates = (self.fates)(number);
@@ -228,12 +233,12 @@ impl Speaker<'_> {
             }
         }
         let is_one = all.len() == 1;
-        let change = |((old, new), numbers): ((Fate, Fate), Vec<u32>)| {
+        let change = |((old, new), numbers): ((FlowVerdict, FlowVerdict), Vec<u32>)| {
             let set =
                 if is_one { flows } else { both.flows.select(inside, |number| numbers.contains(&number)) };
-            Change { words: [old, new].map(|fate| fate.to_string()), witness: both.witness(set) }
+            OutcomeChange { words: [old, new].map(|fate| fate.to_string()), witness: both.witness(set) }
         };
-        let mut changes: Vec<Change> = all.into_iter().map(change).collect();
+        let mut changes: Vec<OutcomeChange> = all.into_iter().map(change).collect();
         changes.sort_by(|a, b| (&a.words, a.witness).cmp(&(&b.words, b.witness)));
         changes
     }

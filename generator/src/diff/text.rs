@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Access, Change, Diff, FieldChange, FileChange, ObjectChange, Place, Presence, Statement, Turn,
-    VolumeChange, WayChange,
+    Access, Diff, FieldChange, FileChange, ObjectChange, OutcomeChange, Presence, Statement, VolumeChange,
+    VolumeMove, VolumePlace, WayChange,
 };
 use crate::place::Harmless;
 use crate::plan::policy::{ICMP, TCP, UDP};
@@ -83,17 +83,19 @@ pub fn volume(change: &VolumeChange) -> Vec<String> {
 
 /// A line for each volume, such as `~ moved karpenter-worker-3 from 10.2.3.2 of gcp to 10.3.2.9 of ibm`.
 pub fn turns(change: &VolumeChange) -> Vec<String> {
-    let at = |place: &Place| format!("{} ({} of {})", place.name, place.address, place.provider);
+    let at = |place: &VolumePlace| format!("{} ({} of {})", place.name, place.address, place.provider);
     let (sign, verb) = match change.turn {
-        Turn::Added => ('+', "new"),
-        Turn::Removed => ('-', "gone"),
-        Turn::Moved => ('~', "moved"),
-        Turn::Renamed => ('~', "renamed"),
+        VolumeMove::Added => ('+', "new"),
+        VolumeMove::Removed => ('-', "gone"),
+        VolumeMove::Moved => ('~', "moved"),
+        VolumeMove::Renamed => ('~', "renamed"),
     };
-    let words = |places: &[Option<Place>; 2]| match places {
-        [Some(old), Some(new)] if change.turn == Turn::Renamed => format!("{} to {}", old.name, at(new)),
+    let words = |places: &[Option<VolumePlace>; 2]| match places {
+        [Some(old), Some(new)] if change.turn == VolumeMove::Renamed => {
+            format!("{} to {}", old.name, at(new))
+        }
         [Some(old), Some(new)] => {
-            let Place { name, address, provider } = new;
+            let VolumePlace { name, address, provider } = new;
             format!("{name} from {} of {} to {address} of {provider}", old.address, old.provider)
         }
         [place, other] => place.as_ref().or(other.as_ref()).map(at).unwrap_or_default(),
@@ -115,7 +117,7 @@ pub fn headline(statement: &Statement) -> String {
 }
 
 /// The old and the new outcome, with a flow that shows the change.
-pub fn evidence(change: &Change) -> String {
+pub fn evidence(change: &OutcomeChange) -> String {
     let [old, new] = &change.words;
     format!("{old} before, {new} now: {}", flow(&change.witness))
 }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::both::{Both, ENDS, FROM, TO};
-use super::words::End;
+use super::words::FlowSide;
 use crate::model::Name;
-use crate::packets::{Family, Set};
+use crate::packets::{PacketFamily, Set};
 use crate::reach::{Opener, Services};
 
 /// How a volume changed its name or place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Turn {
+pub enum VolumeMove {
     /// Only on the new side.
     Added,
     /// Only on the old side.
@@ -30,16 +30,16 @@ pub enum Turn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeChange {
     /// The kind of change.
-    pub turn: Turn,
+    pub turn: VolumeMove,
     /// The volumes: old and new place of each.
-    pub volumes: Vec<[Option<Place>; 2]>,
+    pub volumes: Vec<[Option<VolumePlace>; 2]>,
     /// What they gained and lost, gains first.
     pub access: Vec<Access>,
 }
 
 /// The place of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct VolumePlace {
     /// The volume's name.
     pub name: Name,
     /// Its address.
@@ -64,8 +64,8 @@ pub struct Access {
 /// A changed volume, with the flows it may open and be opened by on either side, by the end at which its peers are.
 #[derive(Debug, Clone)]
 struct Turned {
-    turn: Turn,
-    places: [Option<Place>; 2],
+    turn: VolumeMove,
+    places: [Option<VolumePlace>; 2],
     open: [[Set; 2]; 2],
 }
 
@@ -82,7 +82,7 @@ pub fn changes(both: &mut Both) -> Vec<VolumeChange> {
         let providers = it.places.each_ref().map(|place| place.as_ref().map(|place| place.provider.clone()));
         alike.entry((it.turn, providers, it.open)).or_default().push(it);
     }
-    let mut all: BTreeMap<_, Vec<[Option<Place>; 2]>> = BTreeMap::new();
+    let mut all: BTreeMap<_, Vec<[Option<VolumePlace>; 2]>> = BTreeMap::new();
     for ((turn, providers, _), volumes) in alike {
         let access = access(both, &peers, &volumes[0]);
         all.entry((turn, providers, access)).or_default().extend(volumes.into_iter().map(|it| it.places));
@@ -98,7 +98,7 @@ pub fn changes(both: &mut Both) -> Vec<VolumeChange> {
 /// The changed volumes, by name.
 fn turned(both: &mut Both) -> Vec<Turned> {
     let [old, new] = both.owners.clone();
-    let place = |name: &Name, (address, provider): (Ipv4Addr, &Name)| Place {
+    let place = |name: &Name, (address, provider): (Ipv4Addr, &Name)| VolumePlace {
         name: name.clone(),
         address,
         provider: provider.clone(),
@@ -109,27 +109,27 @@ fn turned(both: &mut Both) -> Vec<Turned> {
         let now = place(name, *now);
         match old.places.get(name) {
             Some(before) if *before == (now.address, &now.provider) => {}
-            Some(before) => turned.push((Turn::Moved, [Some(place(name, *before)), Some(now)])),
+            Some(before) => turned.push((VolumeMove::Moved, [Some(place(name, *before)), Some(now)])),
             None => {
                 let before = old.volumes.get(&now.address).filter(|name| !new.places.contains_key(*name));
                 let before = before.map(|name| place(name, old.places[name]));
                 let before = before.filter(|before| before.provider == now.provider);
                 renamed.extend(before.as_ref().map(|before| before.name.clone()));
-                let turn = if before.is_some() { Turn::Renamed } else { Turn::Added };
+                let turn = if before.is_some() { VolumeMove::Renamed } else { VolumeMove::Added };
                 turned.push((turn, [before, Some(now)]));
             }
         }
     }
     for (name, before) in &old.places {
         if !new.places.contains_key(name) && !renamed.contains(*name) {
-            turned.push((Turn::Removed, [Some(place(name, *before)), None]));
+            turned.push((VolumeMove::Removed, [Some(place(name, *before)), None]));
         }
     }
     let passing = [0, 1].map(|side| {
         let reach = both.reach[side].clone();
         reach.passing(&mut both.flows)
     });
-    let mut open = |end: usize, places: &[Option<Place>; 2]| {
+    let mut open = |end: usize, places: &[Option<VolumePlace>; 2]| {
         [0, 1].map(|side| {
             let Some(place) = &places[side] else { return Set::NONE };
             let (map, flows) = (passing[side].as_map(), &mut both.flows);
@@ -166,7 +166,7 @@ impl Peers {
         for Turned { turn, places, open } in turned {
             let addresses = places.each_ref().map(|place| place.as_ref().map(|place| place.address));
             match addresses {
-                [Some(_), Some(_)] if *turn == Turn::Renamed => continue,
+                [Some(_), Some(_)] if *turn == VolumeMove::Renamed => continue,
                 [Some(old), Some(new)] => {
                     let alike = moved.entry(*open).or_default();
                     alike[0].push(old);
@@ -191,7 +191,7 @@ impl Peers {
             let gone = rests[end].iter().chain(turned_away.iter().map(|side| &side[end]));
             let gone = gone.fold(Set::NONE, |all, set| both.flows.or(all, *set));
             // The access of a volume no longer tests the address family, so its peers are restricted to IPv4 here.
-            let inet = both.flows.family(Family::Inet);
+            let inet = both.flows.family(PacketFamily::Inet);
             peers.same[end] = both.flows.minus(inet, gone);
             for side in [0, 1] {
                 peers.stale[side][end] = both.flows.minus(turned_away[1 - side][end], turned_away[side][end]);
@@ -282,7 +282,7 @@ fn told(both: &mut Both, (set, ignored): (Set, Set), end: usize, side: usize, is
     let mut access = |(peers, services)| Access {
         is_lost,
         is_opened: end == FROM,
-        peers: both.words(&End { at: end, set: peers, peers: None, ignored, side }),
+        peers: both.words(&FlowSide { at: end, set: peers, peers: None, ignored, side }),
         services: Services::of(&mut both.flows, services),
     };
     by_service.into_iter().map(&mut access).collect()

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::Side;
+use super::ComparedSide;
 use super::both::{Both, FROM, TO};
-use super::objects::{FieldChange, Fields, Presence, fields};
-use super::words::End;
+use super::objects::{FieldChange, ObjectFields, Presence, fields};
+use super::words::FlowSide;
 use crate::packets::Set;
 use crate::plan::Plan;
 use crate::reach::Opener;
@@ -45,10 +45,10 @@ impl WayChange {
 const FIELDS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
 
 /// The paths whose conditions differ, by sender and receiver.
-pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
-    let mut known: Vec<[Fields; 2]> = vec![[Fields::new(), Fields::new()]];
+pub fn changes(old: ComparedSide, new: ComparedSide, both: &mut Both) -> Vec<WayChange> {
+    let mut known: Vec<[ObjectFields; 2]> = vec![[ObjectFields::new(), ObjectFields::new()]];
     let pipes = both.reach.each_ref().map(|reach| reach.pipe);
-    let mut number = |like: [Fields; 2]| {
+    let mut number = |like: [ObjectFields; 2]| {
         if like[0] == like[1] {
             return 0;
         }
@@ -77,16 +77,16 @@ pub fn changes(old: Side, new: Side, both: &mut Both) -> Vec<WayChange> {
 }
 
 /// The conditions of a path; no fields without conditions.
-fn like(plan: &Plan, pipe: u32) -> Fields {
+fn like(plan: &Plan, pipe: u32) -> ObjectFields {
     let pipe = u16::try_from(pipe).ok().and_then(|number| plan.pipe(number));
-    pipe.map_or_else(Fields::new, |pipe| FIELDS.into_iter().zip(pipe.conditions.words()).collect())
+    pipe.map_or_else(ObjectFields::new, |pipe| FIELDS.into_iter().zip(pipe.conditions.words()).collect())
 }
 
-fn change(both: &mut Both, [old, new]: &[Fields; 2], (from, to, flows): (Set, Set, Set)) -> WayChange {
+fn change(both: &mut Both, [old, new]: &[ObjectFields; 2], (from, to, flows): (Set, Set, Set)) -> WayChange {
     let presence = Presence::of(!old.is_empty(), !new.is_empty());
     // What no longer exists has its old name.
     let side = usize::from(presence != Presence::Removed);
-    let end = |at, set, peers| End { at, set, peers: Some(peers), ignored: Set::NONE, side };
+    let end = |at, set, peers| FlowSide { at, set, peers: Some(peers), ignored: Set::NONE, side };
     let witness = both.witness(flows);
     let source = match witness.opener {
         Opener::Address(address) => address,

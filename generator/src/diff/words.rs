@@ -14,7 +14,7 @@ const EXCEPTIONS: usize = 3;
 
 /// One side of some flows, with what its wording depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct End {
+pub struct FlowSide {
     /// [`FROM`] or [`TO`].
     pub at: usize,
     /// The addresses to name.
@@ -38,12 +38,12 @@ fn with_notes(word: String, notes: &[String]) -> String {
 
 impl Both<'_> {
     /// The wording.
-    pub fn words(&mut self, it: &End) -> Vec<String> {
+    pub fn words(&mut self, it: &FlowSide) -> Vec<String> {
         let mac = self.flows.of_this_mac();
         let is_mac = it.at == FROM && !self.flows.and(it.set, mac).is_empty();
         let set = if it.at == FROM { self.flows.minus(it.set, mac) } else { it.set };
-        let it = End { set, ..*it };
-        let mut words = match self.every(&it) {
+        let it = FlowSide { set, ..*it };
+        let mut words = match self.every_provider(&it) {
             Some(every) => vec![every],
             None => self.providers(&it, it.side, Set::NONE),
         };
@@ -60,7 +60,7 @@ impl Both<'_> {
     }
 
     /// `every provider` or `every other provider`, perhaps with a few exceptions.
-    fn every(&mut self, it: &End) -> Option<String> {
+    fn every_provider(&mut self, it: &FlowSide) -> Option<String> {
         let count = self.owners[it.side].providers.len();
         let known = self.flows.or(it.set, it.ignored);
         let missing = self.flows.minus(self.owners[it.side].ours[it.at], known);
@@ -75,7 +75,7 @@ impl Both<'_> {
         if missing.is_empty() {
             return Some(every.to_owned());
         }
-        let missing = End { set: missing, peers: None, ignored: Set::NONE, ..*it };
+        let missing = FlowSide { set: missing, peers: None, ignored: Set::NONE, ..*it };
         let names = self.providers(&missing, it.side, Set::NONE);
         let is_few = names.len() <= EXCEPTIONS && names.len() <= count / 3 && names.len() + 2 <= count;
         let is_plain = !names.iter().any(|name| name.contains(" but "));
@@ -83,7 +83,7 @@ impl Both<'_> {
     }
 
     /// The provider that contains all peers, as addresses of this side, if there is exactly one.
-    fn home(&mut self, it: &End) -> Option<Set> {
+    fn home(&mut self, it: &FlowSide) -> Option<Set> {
         let peers = it.peers?;
         let mac = self.flows.of_this_mac();
         if it.at == TO && !self.flows.and(peers, mac).is_empty() {
@@ -96,7 +96,7 @@ impl Both<'_> {
     }
 
     /// The wording for addresses of providers by the names of a side, without addresses already named.
-    fn providers(&mut self, it: &End, named: usize, known: Set) -> Vec<String> {
+    fn providers(&mut self, it: &FlowSide, named: usize, known: Set) -> Vec<String> {
         let mut words = Vec::new();
         let ours = self.owners[named].ours[it.at];
         let mut left = self.flows.and(it.set, ours);
@@ -120,7 +120,7 @@ impl Both<'_> {
     }
 
     /// The wording for part of a provider, or all of it.
-    fn provider(&mut self, it: &End, named: usize, name: &Name, region: Set, part: Set) -> Vec<String> {
+    fn provider(&mut self, it: &FlowSide, named: usize, name: &Name, region: Set, part: Set) -> Vec<String> {
         let known = self.flows.or(part, it.ignored);
         let missing = self.flows.minus(region, known);
         let notes = self.provider_notes(it, named, name, region);
@@ -147,7 +147,7 @@ impl Both<'_> {
     }
 
     /// Part of a network as volumes and ranges of addresses; true marks a range.
-    fn pieces(&mut self, it: &End, named: usize, set: Set) -> Vec<(String, bool)> {
+    fn pieces(&mut self, it: &FlowSide, named: usize, set: Set) -> Vec<(String, bool)> {
         let mut pieces = Vec::new();
         for [first, last] in self.ranges(it.at, set) {
             let volumes =
@@ -163,7 +163,7 @@ impl Both<'_> {
         pieces
     }
 
-    fn volume(&self, it: &End, named: usize, name: &Name, address: Ipv4Addr) -> String {
+    fn volume(&self, it: &FlowSide, named: usize, name: &Name, address: Ipv4Addr) -> String {
         let [here, there] = [&self.owners[named], &self.owners[1 - named]];
         let mut notes = Vec::new();
         if there.places.get(name).is_some_and(|(other, _)| *other != address) {
@@ -179,7 +179,7 @@ impl Both<'_> {
     }
 
     /// The notes on a provider's name: its network if that differs on the other side, and who owns its addresses there.
-    fn provider_notes(&mut self, it: &End, named: usize, name: &Name, region: Set) -> Vec<String> {
+    fn provider_notes(&mut self, it: &FlowSide, named: usize, name: &Name, region: Set) -> Vec<String> {
         let [here, there] = [&self.owners[named], &self.owners[1 - named]];
         let other = there.providers.get(name);
         if other.is_some_and(|other| other.sets[it.at] == region) {
@@ -203,7 +203,7 @@ impl Both<'_> {
         notes
     }
 
-    fn loopback(&mut self, it: &End) -> Vec<String> {
+    fn loopback(&mut self, it: &FlowSide) -> Vec<String> {
         let all = self.localhost[it.at];
         let part = self.flows.and(it.set, all);
         if part.is_empty() {

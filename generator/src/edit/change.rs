@@ -6,57 +6,57 @@ use super::write::Fields;
 
 /// A kind of entry that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A provider.
     Provider,
     /// A volume.
     Volume,
 }
 
-impl Kind {
+impl EntryKind {
     /// The option that contains the entries of this kind.
     pub fn option(self) -> &'static str {
         match self {
-            Kind::Provider => "providers",
-            Kind::Volume => "volumes",
+            EntryKind::Provider => "providers",
+            EntryKind::Volume => "volumes",
         }
     }
 
     /// The word for one entry, for messages.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::Provider => "provider",
-            Kind::Volume => "volume",
+            EntryKind::Provider => "provider",
+            EntryKind::Volume => "volume",
         }
     }
 }
 
 /// An option that is a list. Its elements have an index instead of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub enum ListOption {
     /// The links.
     Links,
     /// The expectations.
     Expect,
 }
 
-impl List {
+impl ListOption {
     /// Both lists.
     pub const ALL: [Self; 2] = [Self::Links, Self::Expect];
 
     /// The name of the option.
     pub fn option(self) -> &'static str {
         match self {
-            List::Links => "links",
-            List::Expect => "expect",
+            ListOption::Links => "links",
+            ListOption::Expect => "expect",
         }
     }
 
     /// The word for one element with its article, for messages.
     pub fn one(self) -> &'static str {
         match self {
-            List::Links => "a link",
-            List::Expect => "an expectation",
+            ListOption::Links => "a link",
+            ListOption::Expect => "an expectation",
         }
     }
 }
@@ -67,7 +67,7 @@ pub enum Change {
     /// Adds a provider or volume.
     Add {
         /// The kind of entry.
-        kind: Kind,
+        kind: EntryKind,
         /// Its name.
         name: String,
         /// Its fields.
@@ -76,28 +76,28 @@ pub enum Change {
     /// Appends a link or expectation.
     AddItem {
         /// The list that it is appended to.
-        list: List,
+        list: ListOption,
         /// Its fields.
         fields: Fields,
     },
     /// Removes a provider or volume.
     Remove {
         /// The kind of entry.
-        kind: Kind,
+        kind: EntryKind,
         /// Its name.
         name: String,
     },
     /// Removes the link or expectation with this index in the declaration.
     RemoveItem {
         /// The list that has it.
-        list: List,
+        list: ListOption,
         /// Its index, from 0: N of `links.N`.
         index: usize,
     },
     /// Renames a provider or volume, with every reference to it.
     Rename {
         /// The kind of entry.
-        kind: Kind,
+        kind: EntryKind,
         /// Its current name.
         old: String,
         /// Its new name.
@@ -157,7 +157,7 @@ fn object(fields: &Fields) -> Value {
     Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-fn renamed(declaration: &mut Value, kind: Kind, old: &str, new: &str) {
+fn renamed(declaration: &mut Value, kind: EntryKind, old: &str, new: &str) {
     if let Some(entries) = declaration.get_mut(kind.option()).and_then(Value::as_object_mut)
         && let Some(entry) = entries.remove(old)
     {
@@ -183,8 +183,8 @@ fn renamed(declaration: &mut Value, kind: Kind, old: &str, new: &str) {
 
 /// Calls `found` for every place of a declaration that may refer to a provider or volume by name, with its path and its
 /// value.
-pub fn mentions(declaration: &mut Value, kind: Kind, found: &mut dyn FnMut(&str, &mut Value)) {
-    for list in List::ALL {
+pub fn mentions(declaration: &mut Value, kind: EntryKind, found: &mut dyn FnMut(&str, &mut Value)) {
+    for list in ListOption::ALL {
         let items = declaration.get_mut(list.option()).and_then(Value::as_array_mut);
         for (index, item) in items.into_iter().flatten().enumerate() {
             for side in ["from", "to"] {
@@ -195,7 +195,7 @@ pub fn mentions(declaration: &mut Value, kind: Kind, found: &mut dyn FnMut(&str,
             }
         }
     }
-    if kind == Kind::Volume {
+    if kind == EntryKind::Volume {
         return;
     }
     let volumes = declaration.get_mut("volumes").and_then(Value::as_object_mut);

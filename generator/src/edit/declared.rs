@@ -9,7 +9,7 @@ use rnix::ast::Expr;
 use rowan::ast::AstNode;
 use serde_json::{Map, Value, json};
 
-use super::change::List;
+use super::change::ListOption;
 use super::literal;
 use crate::input;
 use crate::source::find::{DEFAULT, Definition, PLAIN, bytes};
@@ -351,7 +351,7 @@ impl Reader {
             }
             places.extend(leaf.at.map(|at| (path.join("."), at)));
         }
-        for (list, mut items) in List::ALL.into_iter().zip(self.items) {
+        for (list, mut items) in ListOption::ALL.into_iter().zip(self.items) {
             let option = list.option();
             let strongest = items.iter().map(|(priority, ..)| *priority).min();
             items.retain(|(priority, ..)| Some(*priority) == strongest);
@@ -382,9 +382,9 @@ fn settle(leaves: &[Leaf]) -> Option<Leaf> {
     Some(settled)
 }
 
-/// The index in [`List::ALL`] of the list that an option is.
+/// The index in [`ListOption::ALL`] of the list that an option is.
 fn list_of(path: &[&str]) -> Option<usize> {
-    List::ALL.iter().position(|list| path == [list.option()])
+    ListOption::ALL.iter().position(|list| path == [list.option()])
 }
 
 /// Removes fields that are null, which is equivalent to absent.

@@ -6,15 +6,15 @@ use rowan::ast::AstNode;
 use serde_json::Value;
 
 use super::Definition;
-use super::change::Kind;
+use super::change::EntryKind;
 use super::declared;
-use super::file::{File, is_preset_file};
+use super::file::{NixFile, is_preset_file};
 use super::items::{Container, Splice, Spot};
 use super::refused::{Refused, Why};
 use super::write::{Fields, quoted_name};
 use crate::source::find::bytes;
 
-impl File<'_> {
+impl NixFile<'_> {
     /// The edits that give the fields of a volume these values.
     pub(super) fn set_fields(
         &self,
@@ -23,7 +23,7 @@ impl File<'_> {
         declaration: &Value,
         line: Option<usize>,
     ) -> Result<Vec<Splice>, Refused> {
-        let kind = Kind::Volume;
+        let kind = EntryKind::Volume;
         let (mut splices, mut missing) = (Vec::new(), Fields::new());
         for (field, value) in fields {
             match self.leaf(kind, name, field)? {
@@ -42,7 +42,7 @@ impl File<'_> {
     }
 
     /// The one expression that defines a field in this file, if there is one.
-    fn leaf(&self, kind: Kind, name: &str, field: &str) -> Result<Option<(&Definition, Expr)>, Refused> {
+    fn leaf(&self, kind: EntryKind, name: &str, field: &str) -> Result<Option<(&Definition, Expr)>, Refused> {
         let path = [kind.option(), name, field];
         let mut found = Vec::new();
         for definition in self.definitions.iter().filter(|it| it.is_at(&path)) {
@@ -67,7 +67,7 @@ impl File<'_> {
     /// the preset, in a new entry that extends it.
     fn more_fields(
         &self,
-        kind: Kind,
+        kind: EntryKind,
         name: &str,
         fields: &Fields,
         declaration: &Value,

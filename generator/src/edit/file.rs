@@ -8,7 +8,7 @@ use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
 use super::declared::{self, Declared};
-use super::part::{Choice, Group, Parts};
+use super::part::{Choice, DeclarationGroup, FileDeclarations};
 use super::refused::{Refused, Why};
 use super::write;
 use crate::place::Place;
@@ -19,14 +19,14 @@ use crate::source::find::{self, Definition, bytes};
 const SAME: [&str; 1] = ["genAttrs"];
 
 /// A parsed Nix file that is to be edited.
-pub struct File<'a> {
+pub struct NixFile<'a> {
     pub(super) text: &'a str,
     pub(super) root: SyntaxNode,
     pub(super) within: Vec<String>,
     /// Every definition of the module's options in the file.
     pub(super) all: Vec<Definition>,
     /// The declarations in the file, and which of them each definition belongs to.
-    pub(super) parts: Parts,
+    pub(super) parts: FileDeclarations,
     /// The names of the declarations to edit; empty if there are several and none was chosen.
     pub(super) chosen: Vec<String>,
     /// Whether a line chose the declaration: then the place of the edit need not contain that line.
@@ -35,7 +35,7 @@ pub struct File<'a> {
     pub(super) definitions: Vec<Definition>,
 }
 
-impl<'a> File<'a> {
+impl<'a> NixFile<'a> {
     /// Parses a file. `within` is the option whose value the file is, such as `services.nixvol-net.volumes`; it is
     /// empty for a module.
     ///
@@ -62,7 +62,7 @@ impl<'a> File<'a> {
         }
         let tree: ast::Root = parsed.tree();
         let definitions = find::definitions(&tree, within);
-        let parts = Parts::of(&tree, &definitions);
+        let parts = FileDeclarations::of(&tree, &definitions);
         let mut file = Self {
             text,
             root: tree.syntax().clone(),
@@ -98,7 +98,7 @@ impl<'a> File<'a> {
     }
 }
 
-impl File<'_> {
+impl NixFile<'_> {
     /// The names of the declarations in the file.
     pub fn names(&self) -> Vec<&str> {
         self.parts.groups.iter().map(|group| group.name.as_str()).collect()
@@ -142,8 +142,8 @@ impl File<'_> {
     }
 
     /// Parses another text with the same choice.
-    pub(super) fn again<'b>(&self, text: &'b str) -> Result<File<'b>, Refused> {
-        let mut file = File::parse(text, &self.within).map_err(|_| Refused::new(Why::Lost))?;
+    pub(super) fn again<'b>(&self, text: &'b str) -> Result<NixFile<'b>, Refused> {
+        let mut file = NixFile::parse(text, &self.within).map_err(|_| Refused::new(Why::Lost))?;
         if !self.parts.is_single() || !file.parts.is_single() {
             file.chosen.clone_from(&self.chosen);
             file.definitions = file.definitions_of(file.chosen.first());
@@ -284,7 +284,7 @@ impl File<'_> {
     }
 
     /// The byte range to underline for a group: its name if its statement has one, otherwise its first byte.
-    fn head(&self, group: &Group) -> Range<usize> {
+    fn head(&self, group: &DeclarationGroup) -> Range<usize> {
         let token = self.root.token_at_offset(rowan_offset(group.at.start)).right_biased();
         let statement = token.and_then(|it| it.parent_ancestors().find_map(ast::AttrpathValue::cast));
         let path = statement.filter(|it| bytes(it.syntax()) == group.at).and_then(|it| it.attrpath());

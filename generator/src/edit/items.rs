@@ -55,7 +55,7 @@ pub enum Spot {
 
 /// How a new item is joined to its neighbours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joint {
+pub struct Separator {
     splice: Range<usize>,
     before: String,
     after: String,
@@ -67,7 +67,7 @@ pub struct Joint {
     pub one_line: bool,
 }
 
-impl Joint {
+impl Separator {
     /// The edit that inserts an item here.
     pub fn with(self, item: &str) -> Splice {
         Splice { at: self.splice, text: format!("{}{item}{}", self.before, self.after) }
@@ -76,7 +76,7 @@ impl Joint {
 
 impl Container<'_> {
     /// Determines how to join a new item at a position. `blank` requests an empty line between it and its neighbour.
-    pub fn joint(&self, spot: Spot, unit: &str, newline: &str, blank: bool) -> Joint {
+    pub fn joint(&self, spot: Spot, unit: &str, newline: &str, blank: bool) -> Separator {
         match spot {
             Spot::Behind(index) => self.behind(index, newline, blank),
             Spot::Before(index) => self.before(index, newline, blank),
@@ -84,7 +84,7 @@ impl Container<'_> {
         }
     }
 
-    fn behind(&self, index: usize, newline: &str, blank: bool) -> Joint {
+    fn behind(&self, index: usize, newline: &str, blank: bool) -> Separator {
         let item = &self.items[index];
         let Some(end) = self.line_end(item.end) else {
             return self.inline(item.end..item.end, " ", "", item);
@@ -95,7 +95,7 @@ impl Container<'_> {
         let next = next_line(self.text, end);
         let blank = blank && (is_blank(self.text, next) || self.closes(next));
         let gap = if blank { newline } else { "" };
-        Joint {
+        Separator {
             splice: end..end,
             before: format!("{gap}{newline}{indent}"),
             after: String::new(),
@@ -105,7 +105,7 @@ impl Container<'_> {
         }
     }
 
-    fn before(&self, index: usize, newline: &str, blank: bool) -> Joint {
+    fn before(&self, index: usize, newline: &str, blank: bool) -> Separator {
         let item = &self.items[index];
         if !self.begins_its_line(item.start) {
             return self.inline(item.start..item.start, "", " ", item);
@@ -115,7 +115,7 @@ impl Container<'_> {
         let start = self.comments_above(line_start(self.text, item.start));
         let blank = blank && (self.opens(start) || is_blank_above(self.text, start));
         let gap = if blank { newline } else { "" };
-        Joint {
+        Separator {
             splice: start..start,
             before: indent.clone(),
             after: format!("{newline}{gap}"),
@@ -126,8 +126,8 @@ impl Container<'_> {
     }
 
     /// Joins an item to a neighbour on the same line.
-    fn inline(&self, splice: Range<usize>, before: &str, after: &str, neighbour: &Range<usize>) -> Joint {
-        Joint {
+    fn inline(&self, splice: Range<usize>, before: &str, after: &str, neighbour: &Range<usize>) -> Separator {
+        Separator {
             column: splice.start - line_start(self.text, splice.start),
             indent: indent_of(self.text, neighbour.start).to_owned(),
             one_line: !self.text[neighbour.clone()].contains('\n'),
@@ -139,11 +139,11 @@ impl Container<'_> {
 
     /// Joins the first item of a container. Its removal must be able to restore what was there: `{ }`, `{}`, or several
     /// lines.
-    fn alone(&self, unit: &str, newline: &str) -> Joint {
+    fn alone(&self, unit: &str, newline: &str) -> Separator {
         let inner = self.inner();
         let outer = indent_of(self.text, inner.start).to_owned();
         let indent = format!("{outer}{unit}");
-        let lines = |splice: Range<usize>, before: String, after: String| Joint {
+        let lines = |splice: Range<usize>, before: String, after: String| Separator {
             splice,
             before,
             after,
@@ -155,7 +155,7 @@ impl Container<'_> {
         if List::can_cast(self.node.kind()) && within.trim().is_empty() && !within.contains('\n') {
             // A one-line list stays on one line, so that removing the element leaves the empty list rather than
             // removing the statement.
-            return Joint {
+            return Separator {
                 column: inner.start - line_start(self.text, inner.start),
                 splice: inner,
                 before: within.to_owned(),
@@ -181,7 +181,7 @@ impl Container<'_> {
             return lines(inner, format!("{newline}{indent}"), format!("{newline}{outer}"));
         }
         let (before, after) = if within.is_empty() { ("", "") } else { (" ", " ") };
-        Joint {
+        Separator {
             column: inner.start - line_start(self.text, inner.start),
             splice: inner,
             before: before.to_owned(),

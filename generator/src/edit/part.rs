@@ -19,7 +19,7 @@ pub struct Choice {
 
 /// One declaration of a file: a configuration, an exported module, or the statements that belong to neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct DeclarationGroup {
     /// Its name; empty if it has none.
     pub name: String,
     /// Its byte range.
@@ -29,22 +29,22 @@ pub struct Group {
 
 /// The declarations of a file, and which of them each definition belongs to.
 #[derive(Debug, Clone, Default)]
-pub struct Parts {
-    pub(super) groups: Vec<Group>,
+pub struct FileDeclarations {
+    pub(super) groups: Vec<DeclarationGroup>,
     /// For each definition, the indices of its groups.
     pub(super) owners: Vec<Vec<usize>>,
     pub(super) evaluations: Vec<Evaluation>,
 }
 
-impl Parts {
+impl FileDeclarations {
     /// Assigns definitions to declarations.
     pub fn of(file: &ast::Root, definitions: &[Definition]) -> Self {
         if definitions.is_empty() {
             return Self::default();
         }
         let (evaluations, modules) = (hosts::evaluations(file), hosts::modules(file));
-        let mut groups: Vec<Group> = Vec::new();
-        let mut index = |group: Group| {
+        let mut groups: Vec<DeclarationGroup> = Vec::new();
+        let mut index = |group: DeclarationGroup| {
             groups.iter().position(|known| known.name == group.name).unwrap_or_else(|| {
                 groups.push(group);
                 groups.len() - 1
@@ -54,7 +54,11 @@ impl Parts {
             let taking_part = evaluations.iter().filter(|it| it.reaches(&definition.site));
             let mut own: Vec<usize> = taking_part
                 .map(|it| {
-                    index(Group { name: it.name.clone(), at: it.at.clone(), made_by: it.made_by.clone() })
+                    index(DeclarationGroup {
+                        name: it.name.clone(),
+                        at: it.at.clone(),
+                        made_by: it.made_by.clone(),
+                    })
                 })
                 .collect();
             if own.is_empty() {
@@ -62,7 +66,7 @@ impl Parts {
                 let holds = |(_, at): &&(String, Range<usize>)| at.start <= site.start && site.end <= at.end;
                 let module = modules.iter().find(holds).cloned();
                 let (name, at) = module.unwrap_or_else(|| (String::new(), definition.root.clone()));
-                own.push(index(Group { name, at, made_by: None }));
+                own.push(index(DeclarationGroup { name, at, made_by: None }));
             }
             own.sort_unstable();
             own

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::write::{Manner, quoted_name};
-use super::{Change, Fields, Kind, List};
+use super::write::{FieldStyle, quoted_name};
+use super::{Change, EntryKind, Fields, ListOption};
 use crate::source::find::OPTION;
 
 /// An edit that was refused.
@@ -29,22 +29,22 @@ pub enum Why {
     Opaque { option: String, by: String },
     MadeName { option: String },
     Inherited { name: String },
-    Exists { kind: Kind, name: String },
-    Taken { kind: Kind, name: String },
-    NotThere { kind: Kind, name: String, nearest: Option<String> },
-    Elsewhere { kind: Kind, name: String },
-    OfPreset { kind: Kind, name: String },
+    Exists { kind: EntryKind, name: String },
+    Taken { kind: EntryKind, name: String },
+    NotThere { kind: EntryKind, name: String, nearest: Option<String> },
+    Elsewhere { kind: EntryKind, name: String },
+    OfPreset { kind: EntryKind, name: String },
     PresetLinks,
-    ItemElsewhere { list: List, index: usize },
-    SeveralItems { list: List, index: usize },
+    ItemElsewhere { list: ListOption, index: usize },
+    SeveralItems { list: ListOption, index: usize },
     Ambiguous { choices: Vec<(String, usize)>, line: Option<usize> },
     NoConfiguration { name: String, empty: bool, choices: Vec<(String, usize)> },
     Shared { own: Vec<String>, others: Vec<String> },
     NotShared { own: Vec<String> },
     Untold { by: String },
-    Alternatives { kind: Kind, name: String },
+    Alternatives { kind: EntryKind, name: String },
     UsedElsewhere { name: String },
-    NamedElsewhere { kind: Kind, name: String, path: String },
+    NamedElsewhere { kind: EntryKind, name: String, path: String },
     IsThere { name: String, provider: String },
     Lost,
 }
@@ -88,7 +88,7 @@ impl Refused {
             (_, Change::Move { name, provider, address }) => {
                 let fields =
                     vec![("provider", provider.as_str().into()), ("address", address.as_str().into())];
-                Some(entry(Kind::Volume, name, &fields))
+                Some(entry(EntryKind::Volume, name, &fields))
             }
             (_, Change::Remove { .. } | Change::RemoveItem { .. } | Change::Rename { .. }) => None,
         };
@@ -236,8 +236,8 @@ impl fmt::Display for Refused {
     }
 }
 
-fn manner() -> Manner {
-    Manner {
+fn manner() -> FieldStyle {
+    FieldStyle {
         newline: "\n",
         unit: "  ".to_owned(),
         tight: false,
@@ -247,12 +247,12 @@ fn manner() -> Manner {
     }
 }
 
-fn entry(kind: Kind, name: &str, fields: &Fields) -> String {
+fn entry(kind: EntryKind, name: &str, fields: &Fields) -> String {
     let option = OPTION.join(".");
     format!("{option}.{}.{} = {};", kind.option(), quoted_name(name), manner().set(fields, "", 0))
 }
 
-fn item(list: List, fields: &Fields, wrapper: &str) -> String {
+fn item(list: ListOption, fields: &Fields, wrapper: &str) -> String {
     let (option, list) = (OPTION.join("."), list.option());
     format!("{option}.{list} = {wrapper}[\n  {}\n];", manner().set(fields, "  ", 0))
 }

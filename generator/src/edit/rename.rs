@@ -7,8 +7,8 @@ use rnix::SyntaxKind;
 use rnix::ast::{self, Attr, AttrSet, AttrpathValue, Expr, HasEntry};
 use rowan::ast::AstNode;
 
-use super::change::{Kind, List};
-use super::file::File;
+use super::change::{EntryKind, ListOption};
+use super::file::NixFile;
 use super::items::Splice;
 use super::literal;
 use super::refused::{Refused, Why};
@@ -19,8 +19,8 @@ use crate::source::scope;
 
 /// A rename in progress.
 pub struct Renaming<'f, 'a> {
-    file: &'f File<'a>,
-    kind: Kind,
+    file: &'f NixFile<'a>,
+    kind: EntryKind,
     old: &'f str,
     new: &'f str,
     splices: Vec<Splice>,
@@ -35,8 +35,8 @@ impl<'f, 'a> Renaming<'f, 'a> {
     /// # Errors
     /// A reference that cannot be edited, or that is shared with another declaration.
     pub fn splices(
-        file: &'f File<'a>,
-        kind: Kind,
+        file: &'f NixFile<'a>,
+        kind: EntryKind,
         old: &'f str,
         new: &'f str,
     ) -> Result<Vec<Splice>, Refused> {
@@ -98,8 +98,8 @@ impl<'f, 'a> Renaming<'f, 'a> {
         for definition in &definitions {
             let path: Vec<&str> =
                 definition.path.iter().map(|it| it.as_deref().unwrap_or_default()).collect();
-            let is_list = List::ALL.iter().any(|list| path == [list.option()]);
-            let is_provider = self.kind == Kind::Provider
+            let is_list = ListOption::ALL.iter().any(|list| path == [list.option()]);
+            let is_provider = self.kind == EntryKind::Provider
                 && matches!(path[..], ["volumes", _, "provider"] | ["macs", _, "providers"]);
             if !is_list && !is_provider {
                 continue;

@@ -9,7 +9,7 @@ use rowan::ast::AstNode;
 
 use super::items::{Container, Splice, Spot};
 use super::refused::{Refused, Why};
-use super::write::{Fields, Manner, quoted_name};
+use super::write::{FieldStyle, Fields, quoted_name};
 use crate::source::find::{Definition, OPTION, bytes};
 use crate::source::name::segment;
 
@@ -17,7 +17,7 @@ use crate::source::name::segment;
 const READING_ORDER: [&str; 6] = ["links", "volumes", "providers", "localhost", "preset", "enable"];
 
 /// A place for a new entry or element.
-pub struct Target<'a> {
+pub struct Insertion<'a> {
     container: Container<'a>,
     /// The attribute path before the new entry's name, such as `services.nixvol-net.volumes`.
     prefix: Vec<String>,
@@ -39,7 +39,7 @@ struct Sibling {
     set: Option<AttrSet>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> Insertion<'a> {
     /// The place for a new entry of `option`. Fails if there is none, or if several are equally suitable.
     pub fn of(
         text: &'a str,
@@ -166,7 +166,7 @@ impl<'a> Target<'a> {
     }
 
     /// The edit that inserts a new entry.
-    pub fn entry(&self, manner: &Manner, models: &[AttrSet], name: &str, fields: &Fields) -> Splice {
+    pub fn entry(&self, manner: &FieldStyle, models: &[AttrSet], name: &str, fields: &Fields) -> Splice {
         let text = self.container.text;
         let (spot, model) = self.spot(name);
         let model = model.or_else(|| self.siblings.iter().rev().find(|it| it.set.is_some()));
@@ -193,7 +193,7 @@ impl<'a> Target<'a> {
     }
 
     /// The edit that inserts a new element.
-    pub fn item(&self, manner: &Manner, fields: &Fields) -> Splice {
+    pub fn item(&self, manner: &FieldStyle, fields: &Fields) -> Splice {
         let text = self.container.text;
         if self.is_new {
             let spot = self.siblings.first().map_or(Spot::Alone, |it| Spot::Behind(it.items[0]));

@@ -22,7 +22,7 @@ pub type Fields = Vec<(&'static str, Value)>;
 
 /// The style in which a set of fields is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manner {
+pub struct FieldStyle {
     /// The line ending: `"\n"` or `"\r\n"`.
     pub newline: &'static str,
     /// One level of indentation.
@@ -37,7 +37,7 @@ pub struct Manner {
     pub order: Vec<String>,
 }
 
-impl Manner {
+impl FieldStyle {
     /// The style of a file as a whole. Brackets inside `except` are not counted.
     pub fn of_file(root: &SyntaxNode, text: &str, except: Option<&Range<usize>>) -> Self {
         let newline = match text.find('\n') {

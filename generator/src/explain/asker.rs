@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::apart::{Apart, ESP, Key, Spot};
-use super::end::{self, At, End, Resolver, Service, is_address, port_of};
+use super::end::{self, At, QuestionEndpoint, Resolver, Service, is_address, port_of};
 use super::opening::opening;
-use super::survey::{Answers, Fate, Part, Path, Protocol, Survey};
-use super::{Error, Explainer, Explanation, Hop, Question, Rules, way};
+use super::survey::{Protocol, SamplePath, ServiceOutcome, Survey, SurveyAnswers, SurveyOutcome};
+use super::{ExplainError, ExplainedHook, ExplainedRules, Explainer, Explanation, Question, way};
 use crate::model::{Declaration, Name};
 use crate::plan::policy::TCP;
-use crate::plan::{Plan, Volume};
+use crate::plan::{Plan, PlannedVolume};
 use crate::reach::Services;
 
 /// Ports that a person would try, the first preferred.
@@ -45,7 +45,7 @@ pub(super) struct Asker<'a> {
 /// A range of services with its answer.
 struct Asked {
     span: (u8, (u16, u16)),
-    fate: Fate,
+    fate: SurveyOutcome,
     explanation: Explanation,
 }
 
@@ -54,13 +54,13 @@ impl<'a> Asker<'a> {
     pub fn of(
         declaration: &'a Declaration,
         plan: &'a Plan,
-        rules: &Rules,
+        rules: &ExplainedRules,
         question: &Question<'a>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ExplainError> {
         let (_, port) = port_of(question.destination)?;
         let resolver = Resolver::new(plan);
         let explainer = Explainer::load(declaration, plan, rules, question.egress, resolver.mac());
-        let explainer = explainer.map_err(Error::Rules)?;
+        let explainer = explainer.map_err(ExplainError::Rules)?;
         let only = match (question.protocol, port) {
             (None, None) => Only { protocol: None, service: None },
             (protocol, port) => {
@@ -76,7 +76,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The answers for one pair of endpoints.
-    pub fn pair(&mut self, from: &str, to: &str) -> Result<Survey, Error> {
+    pub fn pair(&mut self, from: &str, to: &str) -> Result<Survey, ExplainError> {
         let asked = self.ask(from, to)?;
         let parts = self.parts(&asked);
         let mut paths: Vec<(Services, Signature, &Asked)> = Vec::new();
@@ -89,14 +89,14 @@ impl<'a> Asker<'a> {
             paths[known].0.add(one.span.0, one.span.1);
         }
         paths.sort_by_key(|(_, _, one)| one.fate);
-        let path = |(services, _, one): (Services, Signature, &Asked)| Path {
+        let path = |(services, _, one): (Services, Signature, &Asked)| SamplePath {
             services: parts.word(&services, one.fate),
             fate: one.fate,
             explanation: one.explanation.clone(),
         };
-        let paths: Vec<Path> = paths.into_iter().map(path).collect();
+        let paths: Vec<SamplePath> = paths.into_iter().map(path).collect();
         let first = &asked[0].explanation;
-        let is_closed = asked.iter().any(|one| one.fate != Fate::Passes);
+        let is_closed = asked.iter().any(|one| one.fate != SurveyOutcome::Passes);
         let service = self.only.protocol.map(|protocol| Service { protocol, port: None });
         let ends = (&first.source, &first.destination);
         let is_told = is_closed && !self.explainer.live;
@@ -108,7 +108,7 @@ impl<'a> Asker<'a> {
             }
         }
         Ok(Survey {
-            passes: asked.iter().any(|one| one.fate == Fate::Passes),
+            passes: asked.iter().any(|one| one.fate == SurveyOutcome::Passes),
             question: self.titled(from, to),
             ends: vec![first.source.clone(), first.destination.clone()],
             unknown: first.unknown.clone(),
@@ -126,7 +126,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The answers for one endpoint and every other.
-    pub fn everyone(&mut self, named: &str, is_source: bool) -> Result<Survey, Error> {
+    pub fn everyone(&mut self, named: &str, is_source: bool) -> Result<Survey, ExplainError> {
         let own = self.resolver.end(named)?;
         let mut groups: Vec<Group> = Vec::new();
         for block in self.blocks() {
@@ -146,7 +146,7 @@ impl<'a> Asker<'a> {
                         asked,
                     }),
                     // Both endpoints are outside, or the network has only one host.
-                    Err(Error::Question(_)) => {}
+                    Err(ExplainError::Question(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -181,7 +181,7 @@ impl<'a> Asker<'a> {
     /// All endpoints that may get different answers, in blocks by provider; the first of a block can represent it.
     fn blocks(&self) -> Vec<Vec<String>> {
         let mut blocks = Vec::new();
-        let mut volumes: BTreeMap<&Name, Vec<&Volume>> = BTreeMap::new();
+        let mut volumes: BTreeMap<&Name, Vec<&PlannedVolume>> = BTreeMap::new();
         for volume in &self.plan.volumes {
             volumes.entry(&volume.provider).or_default().push(volume);
         }
@@ -200,10 +200,10 @@ impl<'a> Asker<'a> {
     }
 
     /// The answers for each range of services between two endpoints.
-    fn ask(&mut self, from: &str, to: &str) -> Result<Rc<Vec<Asked>>, Error> {
+    fn ask(&mut self, from: &str, to: &str) -> Result<Rc<Vec<Asked>>, ExplainError> {
         let icmp = Question { source: from, destination: to, protocol: Some("icmp"), egress: self.egress };
         let asked = end::asked(&self.resolver, &icmp)?;
-        let spot = |apart: &Apart, end: &End| Spot {
+        let spot = |apart: &Apart, end: &QuestionEndpoint| Spot {
             binds: end.at == At::Mac && !is_address(&end.name),
             ..apart.spot(end.address, end.at)
         };
@@ -230,7 +230,11 @@ impl<'a> Asker<'a> {
             let way = way::way(self.plan, &asked)?;
             let explanation = self.explainer.explained(asked, way);
             self.agrees &= explanation.agrees();
-            all.push(Asked { span: (protocol, (first, last)), fate: Fate::of(&explanation), explanation });
+            all.push(Asked {
+                span: (protocol, (first, last)),
+                fate: SurveyOutcome::of(&explanation),
+                explanation,
+            });
         }
         let all = Rc::new(all);
         if is_shared {
@@ -249,7 +253,7 @@ impl<'a> Asker<'a> {
     }
 
     fn parts(&self, asked: &[Asked]) -> Parts {
-        let mut all: Vec<(Services, Fate)> = Vec::new();
+        let mut all: Vec<(Services, SurveyOutcome)> = Vec::new();
         for one in asked {
             let known = all.iter().position(|(_, fate)| *fate == one.fate).unwrap_or_else(|| {
                 all.push((Services::default(), one.fate));
@@ -268,23 +272,23 @@ impl<'a> Asker<'a> {
             (Only { protocol: None, service: None }, false) => Some("everything else"),
         };
         let service = self.only.service.map(|service| service.to_string());
-        let word = |services: &Services, fate: Fate| match (&service, rest) {
+        let word = |services: &Services, fate: SurveyOutcome| match (&service, rest) {
             (Some(service), _) => service.clone(),
             (None, Some(rest)) if Some(fate) == last => rest.to_owned(),
             _ => services.to_string(),
         };
-        let part = |(services, fate): &(Services, Fate)| {
+        let part = |(services, fate): &(Services, SurveyOutcome)| {
             let by_protocol = services.by_protocol().into_iter();
             let protocols = by_protocol.map(|(protocol, ports)| Protocol { protocol, ports }).collect();
-            Part { services: word(services, *fate), protocols, fate: *fate }
+            ServiceOutcome { services: word(services, *fate), protocols, fate: *fate }
         };
         let parts = all.iter().map(part);
         Parts { all: parts.collect(), sets: all }
     }
 
-    fn answers(&self, group: Group) -> Answers {
+    fn answers(&self, group: Group) -> SurveyAnswers {
         let Group { words, parts, pair: (from, to), asked } = group;
-        let said = parts.all.iter().map(Part::words).collect::<Vec<_>>().join("; ");
+        let said = parts.all.iter().map(ServiceOutcome::words).collect::<Vec<_>>().join("; ");
         let last = asked.last().and_then(|last| asked.iter().find(|one| one.fate == last.fate));
         let explain = last.map_or_else(String::new, |one| {
             let service = one.explanation.service;
@@ -296,7 +300,7 @@ impl<'a> Asker<'a> {
             };
             format!("nixvol-net explain {from} {to}{port}{protocol}")
         });
-        Answers { ends: self.shortened(words), summary: said, services: parts.all, explain }
+        SurveyAnswers { ends: self.shortened(words), summary: said, services: parts.all, explain }
     }
 
     /// Replaces the names of all providers, and of all gateways, by one phrase each.
@@ -328,17 +332,17 @@ struct Group {
 
 /// The fates of all services, in words and as sets.
 struct Parts {
-    all: Vec<Part>,
-    sets: Vec<(Services, Fate)>,
+    all: Vec<ServiceOutcome>,
+    sets: Vec<(Services, SurveyOutcome)>,
 }
 
 impl Parts {
     fn passes(&self) -> bool {
-        self.all.iter().any(|part| part.fate == Fate::Passes)
+        self.all.iter().any(|part| part.fate == SurveyOutcome::Passes)
     }
 
     /// The wording for some services with a fate: that of the corresponding part, if they are all of it.
-    fn word(&self, services: &Services, fate: Fate) -> String {
+    fn word(&self, services: &Services, fate: SurveyOutcome) -> String {
         let whole = self.sets.iter().zip(&self.all).find(|((set, of), _)| set == services && *of == fate);
         whole.map_or_else(|| services.to_string(), |(_, part)| part.services.clone())
     }
@@ -373,7 +377,7 @@ fn merged(answers: Vec<Group>, speaks: bool) -> Vec<Group> {
 /// What distinguishes one path from another. The kind of answer to a blocked packet, and ports, do not count.
 #[derive(PartialEq, Eq)]
 struct Signature {
-    fate: Fate,
+    fate: SurveyOutcome,
     hops: Vec<Seen>,
 }
 
@@ -387,7 +391,7 @@ struct Seen {
 
 impl Signature {
     fn of(asked: &Asked) -> Self {
-        let seen = |hop: &Hop| Seen {
+        let seen = |hop: &ExplainedHook| Seen {
             place: (hop.direction.word(), hop.interface.clone()),
             rules: [&hop.rule, &hop.translation]
                 .map(|rule| rule.as_ref().map(|rule| (rule.anchor.clone(), rule.number))),

@@ -31,7 +31,8 @@ const WORDS: [&str; 4] = ["internet", "lan", "localhost", "mac"];
 
 /// An endpoint of the question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct End {
+#[schemars(rename = "End")]
+pub struct QuestionEndpoint {
     /// The name or address as the user gave it.
     pub name: String,
     /// The address.
@@ -105,8 +106,8 @@ const PROTOCOLS: [(&str, u8); 6] =
 
 /// A question with its endpoints, service and egress interface resolved.
 pub(super) struct Asked {
-    pub source: End,
-    pub destination: End,
+    pub source: QuestionEndpoint,
+    pub destination: QuestionEndpoint,
     pub service: Service,
     pub egress: String,
     pub egress_address: Ipv4Addr,
@@ -266,7 +267,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The endpoint that a name, word or address stands for.
-    pub fn end(&self, word: &str) -> Result<End, Wrong> {
+    pub fn end(&self, word: &str) -> Result<QuestionEndpoint, Wrong> {
         let name = word.to_ascii_lowercase();
         let plain = name.strip_suffix(".nixvol").unwrap_or(&name);
         let found = match plain.split_once('.') {
@@ -281,27 +282,33 @@ impl<'a> Resolver<'a> {
             return self.address(address);
         }
         match plain {
-            "internet" => Ok(End::new(word, self.internet(), "a host on the internet", At::Outside)),
-            "lan" => Ok(End::new(word, self.lan(), "a host on the LAN of this Mac", At::Outside)),
-            "localhost" => Ok(End::new(word, Ipv4Addr::LOCALHOST, "this Mac's loopback", At::Loopback)),
-            "mac" => Ok(End::new(word, self.mac(), "this Mac itself", At::Mac)),
+            "internet" => {
+                Ok(QuestionEndpoint::new(word, self.internet(), "a host on the internet", At::Outside))
+            }
+            "lan" => {
+                Ok(QuestionEndpoint::new(word, self.lan(), "a host on the LAN of this Mac", At::Outside))
+            }
+            "localhost" => {
+                Ok(QuestionEndpoint::new(word, Ipv4Addr::LOCALHOST, "this Mac's loopback", At::Loopback))
+            }
+            "mac" => Ok(QuestionEndpoint::new(word, self.mac(), "this Mac itself", At::Mac)),
             _ => Err(self.unknown(word, plain)),
         }
     }
 
     /// The endpoint for a name without dots: a volume or a provider.
-    fn named(&self, name: &str) -> Option<End> {
+    fn named(&self, name: &str) -> Option<QuestionEndpoint> {
         if let Some(index) = self.volume_named(name) {
             return Some(self.volume(name, index));
         }
         let index = self.bridge_of(name)?;
         let address = self.stranger(index, None)?;
         let what = format!("a host in {name} that is not a volume, on its bridge");
-        Some(End::new(name, address, &what, self.behind(index)))
+        Some(QuestionEndpoint::new(name, address, &what, self.behind(index)))
     }
 
     /// The endpoint for `VOLUME.PROVIDER`, `VOLUME.localhost` or `PROVIDER.gateway`.
-    fn dotted(&self, first: &str, rest: &str) -> Result<Option<End>, Wrong> {
+    fn dotted(&self, first: &str, rest: &str) -> Result<Option<QuestionEndpoint>, Wrong> {
         let word = format!("{first}.{rest}");
         let Some(index) = self.volume_named(first) else {
             let gateway = self.bridge_of(first).filter(|_| rest == "gateway");
@@ -326,7 +333,7 @@ impl<'a> Resolver<'a> {
         ))
     }
 
-    fn address(&self, address: Ipv4Addr) -> Result<End, Wrong> {
+    fn address(&self, address: Ipv4Addr) -> Result<QuestionEndpoint, Wrong> {
         let word = address.to_string();
         let volumes = || self.plan.volumes.iter().enumerate();
         if let Some((index, _)) = volumes().find(|(_, volume)| volume.address == address) {
@@ -336,7 +343,7 @@ impl<'a> Resolver<'a> {
             return Ok(self.alias(&word, address, index));
         }
         if address.is_loopback() {
-            return Ok(End::new(&word, address, "this Mac's loopback", At::Loopback));
+            return Ok(QuestionEndpoint::new(&word, address, "this Mac's loopback", At::Loopback));
         }
         let bridges = || self.plan.bridges.iter().enumerate();
         if let Some((index, _)) = bridges().find(|(_, bridge)| bridge.gateway.addr() == address) {
@@ -344,7 +351,7 @@ impl<'a> Resolver<'a> {
         }
         if let Some((index, bridge)) = bridges().find(|(_, bridge)| bridge.region.contains(address)) {
             let what = format!("a host in {} that is not a volume, on its bridge", bridge.provider);
-            return Ok(End::new(&word, address, &what, self.behind(index)));
+            return Ok(QuestionEndpoint::new(&word, address, &what, self.behind(index)));
         }
         if address.is_unspecified() || address.is_multicast() || address.octets()[0] >= 240 {
             let message = format!("`{address}` is not the address of a single host");
@@ -352,12 +359,12 @@ impl<'a> Resolver<'a> {
         }
         if address == self.mac() {
             let what = "this Mac's address on the interface that leads outside";
-            return Ok(End::new(&word, address, what, At::Mac));
+            return Ok(QuestionEndpoint::new(&word, address, what, At::Mac));
         }
-        Ok(End::new(&word, address, "outside the declared networks", At::Outside))
+        Ok(QuestionEndpoint::new(&word, address, "outside the declared networks", At::Outside))
     }
 
-    pub fn volume(&self, name: &str, index: usize) -> End {
+    pub fn volume(&self, name: &str, index: usize) -> QuestionEndpoint {
         let volume = &self.plan.volumes[index];
         let at = self.behind(self.bridge_of(volume.provider.as_str()).unwrap_or_default());
         let (served, at) = match (&volume.mac, volume.attachment) {
@@ -367,22 +374,22 @@ impl<'a> Resolver<'a> {
         };
         let title = if volume.name.as_str() == name { String::new() } else { format!(" {}", volume.name) };
         let what = format!("volume{title} of {}, {served}", volume.provider);
-        End { volume: Some(index), ..End::new(name, volume.address, &what, at) }
+        QuestionEndpoint { volume: Some(index), ..QuestionEndpoint::new(name, volume.address, &what, at) }
     }
 
-    fn alias(&self, name: &str, alias: Ipv4Addr, index: usize) -> End {
+    fn alias(&self, name: &str, alias: Ipv4Addr, index: usize) -> QuestionEndpoint {
         let what = format!("localhost alias of {}", self.plan.volumes[index].name);
-        End { volume: Some(index), ..End::new(name, alias, &what, At::Loopback) }
+        QuestionEndpoint { volume: Some(index), ..QuestionEndpoint::new(name, alias, &what, At::Loopback) }
     }
 
-    fn gateway(&self, name: &str, bridge: usize) -> End {
+    fn gateway(&self, name: &str, bridge: usize) -> QuestionEndpoint {
         let plan = &self.plan.bridges[bridge];
         if let Some(mac) = &plan.mac {
             let what = format!("the gateway of {} on the Mac {mac}", plan.provider);
-            return End::new(name, plan.gateway.addr(), &what, At::OtherMac(bridge));
+            return QuestionEndpoint::new(name, plan.gateway.addr(), &what, At::OtherMac(bridge));
         }
         let what = format!("this Mac's address on {}, the gateway of {}", plan.logical, plan.provider);
-        End::new(name, plan.gateway.addr(), &what, At::Gateway(bridge))
+        QuestionEndpoint::new(name, plan.gateway.addr(), &what, At::Gateway(bridge))
     }
 
     /// Where the hosts of a provider are that are not this Mac's own addresses.
@@ -415,7 +422,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// A note on an endpoint: when its addresses exist, or which address a name stands for.
-    pub fn note(&self, end: &End) -> Option<String> {
+    pub fn note(&self, end: &QuestionEndpoint) -> Option<String> {
         if let Some(volume) = end.volume.map(|index| &self.plan.volumes[index]) {
             let mount = volume.mount_point.as_ref()?;
             return Some(format!("{} has its addresses only while {mount} is mounted", volume.name));
@@ -433,7 +440,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Sets the source address that macOS chooses for a process of the Mac that binds none. Returns a note on it.
-    fn bind(&self, source: &mut End, destination: &End) -> Option<String> {
+    fn bind(&self, source: &mut QuestionEndpoint, destination: &QuestionEndpoint) -> Option<String> {
         if is_address(&source.name) {
             return None;
         }
@@ -469,7 +476,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-impl End {
+impl QuestionEndpoint {
     fn new(name: &str, address: Ipv4Addr, what: &str, at: At) -> Self {
         Self { name: name.to_owned(), address, what: what.to_owned(), at, volume: None }
     }

@@ -9,16 +9,16 @@ use serde::Serialize;
 
 use super::end::Asked;
 use super::live::Loaded;
-use super::reason::{self, Declared, Reason};
+use super::reason::{self, DeclaredValue, PolicyReason};
 use super::way::{Step, Way};
 use crate::model::Declaration;
 use crate::pf::eval::{
-    self, ACK, Detail, Form, Hook, List, Outcome, SYN, Segment, Shaping, StateUse, TranslationKind,
+    self, ACK, Detail, Form, Hook, Outcome, RuleList, SYN, Shaping, StateUse, TcpSegment, TranslationKind,
     Transport, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{self, Address, Block, Dummynet};
-use crate::plan::policy::{self, Decision, Direction, ICMP, TCP, Translation, UDP};
+use crate::plan::policy::{self, Decision, ICMP, PolicyDirection, TCP, Translation, UDP};
 use crate::plan::{Plan, faults};
 
 /// The source port of the opening packet: the first of macOS's ephemeral range.
@@ -34,11 +34,12 @@ const IPSEC: [u8; 2] = [50, 51];
 
 /// A hook that a packet crosses, and what pf does there.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Hop {
+#[schemars(rename = "Hop")]
+pub struct ExplainedHook {
     /// `in` or `out`.
     #[serde(serialize_with = "as_word")]
     #[schemars(with = "String")]
-    pub direction: Direction,
+    pub direction: PolicyDirection,
     /// The interface; a bridge by its logical name.
     pub interface: String,
     /// The packet before pf.
@@ -61,20 +62,21 @@ pub struct Hop {
     /// How the sender of a blocked packet is answered, or `silently`.
     pub answered: Option<&'static str>,
     /// The filter rule that decides; if a state does, the rule that created it.
-    pub rule: Option<RuleAt>,
+    pub rule: Option<RulePlace>,
     /// The rule by which an address was changed, now or when the state was created.
-    pub translation: Option<RuleAt>,
+    pub translation: Option<RulePlace>,
     /// The pipes that the packet goes through before the filter, in order.
     pub pipes: Vec<Through>,
     /// What was declared; null if a state passes the packet.
-    pub reason: Option<Reason>,
+    pub reason: Option<PolicyReason>,
     /// The difference between the rules and the declaration, if there is one.
     pub disagreement: Option<String>,
 }
 
 /// A rule and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct RuleAt {
+#[schemars(rename = "RuleAt")]
+pub struct RulePlace {
     /// The anchor path of its ruleset; empty for the main ruleset.
     pub anchor: String,
     /// Its number within its list of that ruleset.
@@ -104,12 +106,12 @@ pub struct Through {
     #[serde(rename = "latencyMs")]
     pub delay: Option<u16>,
     /// The rule that sends the packet into it.
-    pub rule: RuleAt,
+    pub rule: RulePlace,
     /// The value of the declaration that it comes from.
-    pub declared: Option<Declared>,
+    pub declared: Option<DeclaredValue>,
 }
 
-impl Hop {
+impl ExplainedHook {
     /// The sum of the known delays of its pipes, in milliseconds.
     pub fn delay(&self) -> u32 {
         self.pipes.iter().filter_map(|pipe| pipe.delay).map(u32::from).sum()
@@ -121,7 +123,7 @@ impl Hop {
     }
 }
 
-impl Direction {
+impl PolicyDirection {
     /// `in` or `out`.
     pub fn word(self) -> &'static str {
         match self {
@@ -158,22 +160,22 @@ fn as_addresses<S: serde::Serializer>(form: &Form, serializer: S) -> Result<S::O
 
 // serde passes a reference.
 #[expect(clippy::trivially_copy_pass_by_ref)]
-fn as_word<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_word<S: serde::Serializer>(direction: &PolicyDirection, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(direction.word())
 }
 
 /// Evaluates the rules and the policy for a question.
-pub(super) struct Judge<'a> {
+pub(super) struct HookEvaluator<'a> {
     pub declaration: &'a Declaration,
     pub plan: &'a Plan,
     pub asked: &'a Asked,
 }
 
-impl Judge<'_> {
+impl HookEvaluator<'_> {
     /// The hops of the packet, and those of its reply if it arrives.
-    pub fn both_ways(&self, rules: &mut Loaded, way: &Way) -> (Vec<Hop>, Vec<Hop>) {
+    pub fn both_ways(&self, rules: &mut Loaded, way: &Way) -> (Vec<ExplainedHook>, Vec<ExplainedHook>) {
         let packet = self.hops(rules, &way.steps, self.opening(), true);
-        let arrives = packet.len() == way.steps.len() && packet.iter().all(Hop::passes);
+        let arrives = packet.len() == way.steps.len() && packet.iter().all(ExplainedHook::passes);
         match packet.last() {
             Some(last) if arrives && way.refused.is_none() => {
                 let answer = self.answering(last.after);
@@ -184,11 +186,17 @@ impl Judge<'_> {
         }
     }
 
-    fn hops(&self, rules: &mut Loaded, steps: &[Step], packet: eval::Packet, opening: bool) -> Vec<Hop> {
+    fn hops(
+        &self,
+        rules: &mut Loaded,
+        steps: &[Step],
+        packet: eval::Packet,
+        opening: bool,
+    ) -> Vec<ExplainedHook> {
         let hooks = steps.iter().map(|step| Hook {
             direction: match step.direction {
-                Direction::In => syntax::Direction::In,
-                Direction::Out => syntax::Direction::Out,
+                PolicyDirection::In => syntax::Direction::In,
+                PolicyDirection::Out => syntax::Direction::Out,
             },
             interface: rules
                 .name(self.plan, step.over)
@@ -203,17 +211,17 @@ impl Judge<'_> {
         verdicts.map(|(step, verdict)| self.hop(rules, *step, verdict, opening)).collect()
     }
 
-    fn hop(&self, rules: &Loaded, step: Step, verdict: &eval::Verdict, opening: bool) -> Hop {
-        let mut rule = verdict.rule.as_ref().map(|rule| RuleAt {
+    fn hop(&self, rules: &Loaded, step: Step, verdict: &eval::Verdict, opening: bool) -> ExplainedHook {
+        let mut rule = verdict.rule.as_ref().map(|rule| RulePlace {
             label: rule.label.as_deref().map(str::to_owned),
-            ..self.rule_at(rules, &rule.anchor, List::Filter, rule.number)
+            ..self.rule_at(rules, &rule.anchor, RuleList::Filter, rule.number)
         });
         let changed = verdict.before != verdict.after;
         let translation = verdict.translation.as_ref().filter(|_| changed).map(|translation| {
             let list = match translation.kind {
-                TranslationKind::Nat => List::Nat,
-                TranslationKind::Rdr => List::Rdr,
-                TranslationKind::Binat => List::Binat,
+                TranslationKind::Nat => RuleList::Nat,
+                TranslationKind::Rdr => RuleList::Rdr,
+                TranslationKind::Binat => RuleList::Binat,
             };
             self.rule_at(rules, &translation.anchor, list, translation.number)
         });
@@ -228,7 +236,7 @@ impl Judge<'_> {
         let strays = || self.strays(self.plan.policy.pipe(&packet), verdict).filter(|_| is_asked);
         let disagreement = disagreement.or_else(strays);
         let protocol = self.asked.service.protocol;
-        Hop {
+        ExplainedHook {
             direction: step.direction,
             interface: step.over.name(self.plan, self.asked),
             before: verdict.before,
@@ -245,9 +253,9 @@ impl Judge<'_> {
         }
     }
 
-    fn rule_at(&self, rules: &Loaded, anchor: &str, list: List, number: u32) -> RuleAt {
+    fn rule_at(&self, rules: &Loaded, anchor: &str, list: RuleList, number: u32) -> RulePlace {
         let found = rules.find(anchor, list, number);
-        RuleAt {
+        RulePlace {
             anchor: anchor.to_owned(),
             number,
             file: found.as_ref().map(|found| found.file.to_owned()),
@@ -265,7 +273,7 @@ impl Judge<'_> {
             Dummynet::Queue(_) => "queue",
         };
         let number = shaping.number()?;
-        let rule = self.rule_at(rules, &shaping.rule.anchor, List::Dummynet, shaping.rule.number);
+        let rule = self.rule_at(rules, &shaping.rule.anchor, RuleList::Dummynet, shaping.rule.number);
         let ours = self.plan.pipe(number).filter(|_| rule.ours);
         let link = ours.and_then(|pipe| self.plan.policy.link_of_pipe(pipe.number));
         Some(Through {
@@ -303,14 +311,14 @@ impl Judge<'_> {
     }
 
     /// The packet in the form that the policy takes.
-    fn policy_packet(&self, step: Step, form: Form, opening: bool) -> policy::Packet {
+    fn policy_packet(&self, step: Step, form: Form, opening: bool) -> policy::PolicyPacket {
         let address = |address: IpAddr| match address {
             IpAddr::V4(address) => address,
             // Questions are about IPv4 only.
             IpAddr::V6(_) => std::net::Ipv4Addr::UNSPECIFIED,
         };
         let protocol = self.asked.service.protocol;
-        policy::Packet {
+        policy::PolicyPacket {
             direction: step.direction,
             interface: step.over.kind(),
             source: address(form.source),
@@ -331,14 +339,16 @@ impl Judge<'_> {
         let passes = verdict.action == Outcome::Pass;
         let translated = verdict.translation.as_ref().is_some_and(|by| mine(&by.anchor));
         let said = match decision.verdict {
-            policy::Verdict::Pass => (passes && decider.map_or(translated, mine), "passes"),
-            policy::Verdict::Carry => (
+            policy::PolicyVerdict::Pass => (passes && decider.map_or(translated, mine), "passes"),
+            policy::PolicyVerdict::Carry => (
                 passes && decider.is_some_and(mine) && verdict.state == StateUse::None,
                 "passes without a state",
             ),
-            policy::Verdict::Refuse(_) => (!passes && returns && decider.is_some_and(mine), "is refused"),
-            policy::Verdict::Drop => (!passes && !returns && decider.is_some_and(mine), "is dropped"),
-            policy::Verdict::Untouched => {
+            policy::PolicyVerdict::Refuse(_) => {
+                (!passes && returns && decider.is_some_and(mine), "is refused")
+            }
+            policy::PolicyVerdict::Drop => (!passes && !returns && decider.is_some_and(mine), "is dropped"),
+            policy::PolicyVerdict::Untouched => {
                 (!decider.is_some_and(mine) && !translated, "is not one of this network's")
             }
         };
@@ -349,7 +359,7 @@ impl Judge<'_> {
             Some(Translation::GatewaySource(gateway)) => (gateway.into(), moved.1),
             Some(Translation::Published(volume)) => (moved.0, volume.into()),
         };
-        let (after, is_ours) = (verdict.after, decision.verdict != policy::Verdict::Untouched);
+        let (after, is_ours) = (verdict.after, decision.verdict != policy::PolicyVerdict::Untouched);
         let place = match decider {
             _ if verdict.via == Via::Skip => "pf skips this interface (`set skip`)".to_owned(),
             Some(path) if mine(path) => format!("the anchor {path} decides differently"),
@@ -406,8 +416,8 @@ impl Judge<'_> {
     }
 }
 
-fn segment(flags: u8, acknowledgement: u32) -> Segment {
-    Segment { flags, sequence: SEQUENCE, acknowledgement, length: 0, window: u16::MAX }
+fn segment(flags: u8, acknowledgement: u32) -> TcpSegment {
+    TcpSegment { flags, sequence: SEQUENCE, acknowledgement, length: 0, window: u16::MAX }
 }
 
 fn packet(source: IpAddr, destination: IpAddr, transport: Transport) -> eval::Packet {
@@ -444,7 +454,7 @@ fn answered(block: Block, protocol: u8) -> &'static str {
 /// The slow path that a dummynet rule of the manager belongs to, in words. What its pipes do to a packet is not in a
 /// capture of rules.
 fn on_demand(rules: &Loaded, anchor: &str, number: u32) -> Option<String> {
-    let found = rules.find(anchor, List::Dummynet, number).filter(|_| anchor == faults::ANCHOR)?;
+    let found = rules.find(anchor, RuleList::Dummynet, number).filter(|_| anchor == faults::ANCHOR)?;
     let (Address::Table(from), Address::Table(to)) =
         (&found.rule.source.address, &found.rule.destination.address)
     else {

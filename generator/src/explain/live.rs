@@ -12,14 +12,14 @@ use ipnet::Ipv4Net;
 
 use crate::loading::{EGRESS, Interfaces, MESH, bridge_macro};
 use crate::others;
-use crate::pf::eval::{List, Machine};
-use crate::pf::syntax::{Address, NumberMatch, Rule, Rules as Lists, Ruleset, SettingValue};
+use crate::pf::eval::{Machine, RuleList};
+use crate::pf::syntax::{Address, NumberMatch, Rule, RuleLists as Lists, Ruleset, SettingValue};
 use crate::pf::{self, Environment};
 use crate::plan::{Plan, faults};
 
 use super::names::Held;
 use super::way::Over;
-use super::{Rules, STOCK_MAIN};
+use super::{ExplainedRules, STOCK_MAIN};
 
 /// The name of the stock main ruleset.
 const STOCK_NAME: &str = "/etc/pf.conf";
@@ -37,7 +37,7 @@ pub struct Captured {
 
 /// A statement that pf would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedStatement {
     /// The file.
     pub file: String,
     /// The line, from 1.
@@ -48,7 +48,7 @@ pub struct Refused {
     pub message: String,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedStatement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
     }
@@ -85,15 +85,15 @@ impl Loaded {
     }
 
     /// A rule by its number in a list of a ruleset.
-    pub fn find(&self, path: &str, list: List, number: u32) -> Option<Found<'_>> {
+    pub fn find(&self, path: &str, list: RuleList, number: u32) -> Option<Found<'_>> {
         let (lists, text) = self.rulesets.get(path)?;
         let list = match list {
-            List::Scrub => &lists.scrub,
-            List::Nat => &lists.nat,
-            List::Rdr => &lists.rdr,
-            List::Binat => &lists.binat,
-            List::Filter => &lists.filter,
-            List::Dummynet => &lists.dummynet,
+            RuleList::Scrub => &lists.scrub,
+            RuleList::Nat => &lists.nat,
+            RuleList::Rdr => &lists.rdr,
+            RuleList::Binat => &lists.binat,
+            RuleList::Filter => &lists.filter,
+            RuleList::Dummynet => &lists.dummynet,
         };
         let rule = list.get(usize::try_from(number).ok()?)?;
         let origin = self.texts.get(*text)?.origin(rule.place.line)?;
@@ -168,13 +168,13 @@ impl Text {
         self.lines.get(index).or(self.lines.last())
     }
 
-    fn parse(&self, environment: &Environment) -> Result<Ruleset, Vec<Refused>> {
+    fn parse(&self, environment: &Environment) -> Result<Ruleset, Vec<RefusedStatement>> {
         pf::parse(&self.text(), environment).map_err(|errors| {
-            let refused = |error: pf::parse::Error| {
+            let refused = |error: pf::parse::ParseError| {
                 let origin = self.origin(error.line);
                 let file = origin.map_or(String::new(), |line| line.file.clone());
                 let (line, offset) = origin.map_or((error.line, 0), |line| (line.number, line.offset));
-                Refused { file, line, column: error.column + offset, message: error.message }
+                RefusedStatement { file, line, column: error.column + offset, message: error.message }
             };
             errors.into_iter().map(refused).collect()
         })
@@ -187,7 +187,11 @@ fn is_logical(plan: &Plan, name: &str) -> bool {
 }
 
 /// Loads the rules to evaluate: the rendered ones, or those of a capture.
-pub(super) fn load(plan: &Plan, rules: &Rules, environment: &Environment) -> Result<Loaded, Vec<Refused>> {
+pub(super) fn load(
+    plan: &Plan,
+    rules: &ExplainedRules,
+    environment: &Environment,
+) -> Result<Loaded, Vec<RefusedStatement>> {
     let ours = plan.anchor.as_str();
     let mut sections = sections(rules.captured);
     let mut notes = Vec::new();
@@ -277,7 +281,7 @@ fn asked_egress(environment: &Environment) -> &str {
 }
 
 /// The egress interfaces for which the captured anchor was loaded, as far as its rules tell.
-pub(super) fn ways_out(plan: &Plan, rules: &Rules, environment: &Environment) -> Vec<String> {
+pub(super) fn ways_out(plan: &Plan, rules: &ExplainedRules, environment: &Environment) -> Vec<String> {
     let captured =
         sections(rules.captured).remove(plan.anchor.as_str()).and_then(|text| text.parse(environment).ok());
     let held =
@@ -405,7 +409,7 @@ fn add_ends(ruleset: &mut Ruleset, plan: &Plan) {
             let reach = if table.is_here {
                 let networks =
                     faults::here(plan, table.end, other.end).into_iter().map(Ipv4Net::from).collect();
-                Some(faults::Reach { networks, without: Vec::new() })
+                Some(faults::FaultEndpoint { networks, without: Vec::new() })
             } else {
                 faults::reach(plan, table.end, other.end)
             };
@@ -414,7 +418,7 @@ fn add_ends(ruleset: &mut Ruleset, plan: &Plan) {
     }
     let known: BTreeSet<String> = defined(ruleset).into_iter().map(str::to_owned).collect();
     for (name, reach) in tables.into_iter().filter(|(name, _)| !known.contains(name)) {
-        let Some(faults::Reach { networks, without }) = reach else { continue };
+        let Some(faults::FaultEndpoint { networks, without }) = reach else { continue };
         let without = without.iter().map(|address| format!("!{address}"));
         let entries: Vec<String> = networks.iter().map(ToString::to_string).chain(without).collect();
         let text = format!("table <{name}> const {{ {} }}\n", entries.join(" "));

@@ -78,13 +78,13 @@ impl Held<'_> {
         let Ok(wanted) = pf::parse(&loaded.text, self.environment) else { return Vec::new() };
         let (held, wanted) = (&self.captured.rules, &wanted.rules);
         let mut notes = Vec::new();
-        let has_translation = |lists: &pf::syntax::Rules| !lists.nat.is_empty() || !lists.rdr.is_empty();
+        let has_translation = |lists: &pf::syntax::RuleLists| !lists.nat.is_empty() || !lists.rdr.is_empty();
         let translates = has_translation(held);
         if !translates && has_translation(wanted) {
             notes.push(format!("no translation of {ours} is in the capture (`pfctl -s nat`)"));
         }
         let knows_pipes = !held.dummynet.is_empty();
-        let rules = |lists: &pf::syntax::Rules| -> Vec<String> {
+        let rules = |lists: &pf::syntax::RuleLists| -> Vec<String> {
             let translation = lists.nat.iter().chain(&lists.rdr).filter(|_| translates);
             let pipes = lists.dummynet.iter().filter(|_| knows_pipes);
             lists.scrub.iter().chain(translation).chain(&lists.filter).chain(pipes).map(plain).collect()

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::end::{End, Service};
+use super::end::{QuestionEndpoint, Service};
 use super::way::link_protocol;
 use crate::model::{self, Declaration, Link, PortRange, PortSet};
 use crate::packets::Side;
@@ -28,7 +28,7 @@ pub struct Opening {
 pub fn opening(
     declaration: &Declaration,
     plan: &Plan,
-    (source, destination): (&End, &End),
+    (source, destination): (&QuestionEndpoint, &QuestionEndpoint),
     service: Option<Service>,
 ) -> Option<Opening> {
     let (from, to) = (linked(plan, source)?, linked(plan, destination)?);
@@ -78,7 +78,7 @@ pub fn opening(
 /// The command that adds a link.
 fn command(
     declaration: &Declaration,
-    (from, to): (&model::End, &model::End),
+    (from, to): (&model::Endpoint, &model::Endpoint),
     protocol: Option<model::Protocol>,
     port: Option<u16>,
 ) -> String {
@@ -98,18 +98,18 @@ fn file(declaration: &Declaration) -> &str {
 }
 
 /// The endpoint of a link that contains this endpoint.
-fn linked(plan: &Plan, end: &End) -> Option<model::End> {
+fn linked(plan: &Plan, end: &QuestionEndpoint) -> Option<model::Endpoint> {
     let volume = plan.volumes.iter().find(|volume| volume.address == end.address);
     let bridge = plan.bridges.iter().find(|bridge| bridge.region.contains(end.address));
-    let volume = volume.map(|volume| model::End::Volume(volume.name.clone()));
-    volume.or_else(|| bridge.map(|bridge| model::End::Provider(bridge.provider.clone())))
+    let volume = volume.map(|volume| model::Endpoint::Volume(volume.name.clone()));
+    volume.or_else(|| bridge.map(|bridge| model::Endpoint::Provider(bridge.provider.clone())))
 }
 
 /// A link's endpoint, with the extent of what it stands for.
-fn whole(plan: &Plan, end: &model::End) -> String {
+fn whole(plan: &Plan, end: &model::Endpoint) -> String {
     match end {
-        model::End::Volume(name) => name.to_string(),
-        model::End::Provider(name) => {
+        model::Endpoint::Volume(name) => name.to_string(),
+        model::Endpoint::Provider(name) => {
             let count = plan.volumes.iter().filter(|volume| volume.provider == *name).count();
             let volumes = if count == 1 { "volume" } else { "volumes" };
             format!("all of {name} ({count} {volumes} and every other address)")

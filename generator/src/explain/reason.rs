@@ -7,29 +7,31 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::way::link_protocol;
-use crate::model::{Declaration, End, Link, Name};
+use crate::model::{Declaration, Endpoint, Link, Name};
 use crate::place::{FieldPath, Place};
-use crate::plan::policy::{Because, Decision, Packet, Translation, Verdict};
+use crate::plan::policy::{Because, Decision, PolicyPacket, PolicyVerdict, Translation};
 
 /// The maximum number of nearly matching links that are named.
 const NEAR: usize = 3;
 
 /// Why the declaration passes or blocks a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Reason {
+#[schemars(rename = "Reason")]
+pub struct PolicyReason {
     /// The declared verdict: `pass`, `refuse`, `drop` or `untouched`.
     pub verdict: &'static str,
     /// The row of the policy, in words.
     pub words: String,
     /// The values of the declaration that it follows from; empty for what always holds.
-    pub declared: Vec<Declared>,
+    pub declared: Vec<DeclaredValue>,
     /// Links that nearly cover the packet.
-    pub near: Vec<Declared>,
+    pub near: Vec<DeclaredValue>,
 }
 
 /// A value of the declaration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Declared {
+#[schemars(rename = "Declared")]
+pub struct DeclaredValue {
     /// Its path in the input.
     pub path: String,
     /// The value, in words.
@@ -39,7 +41,7 @@ pub struct Declared {
 }
 
 /// The reason for a decision.
-pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Packet) -> Reason {
+pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &PolicyPacket) -> PolicyReason {
     let says = Says { declaration };
     let mut declared = Vec::new();
     let mut near = Vec::new();
@@ -86,7 +88,8 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
         }
         Because::NoLink => {
             near = says.near(packet);
-            let later = if decision.verdict == Verdict::Carry { ": it is refused `in` on lo0" } else { "" };
+            let later =
+                if decision.verdict == PolicyVerdict::Carry { ": it is refused `in` on lo0" } else { "" };
             format!("no link covers it, and between providers nothing else passes{later}")
         }
         Because::Internet(provider) => {
@@ -95,7 +98,8 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
         }
         Because::NoInternet(provider) => {
             declared.push(says.provider(provider, "internet"));
-            let later = if decision.verdict == Verdict::Carry { ": it is refused `in` on lo0" } else { "" };
+            let later =
+                if decision.verdict == PolicyVerdict::Carry { ": it is refused `in` on lo0" } else { "" };
             format!("{provider} may not open connections to the outside{later}")
         }
         Because::ThisMac => "this Mac may open connections to every volume".to_owned(),
@@ -103,17 +107,17 @@ pub(super) fn reason(declaration: &Declaration, decision: &Decision, packet: &Pa
         Because::NotOurs => "no volume is involved: no rule of the anchor matches it".to_owned(),
     };
     let verdict = match decision.verdict {
-        Verdict::Pass => "pass",
-        Verdict::Carry => "carry",
-        Verdict::Refuse(_) => "refuse",
-        Verdict::Drop => "drop",
-        Verdict::Untouched => "untouched",
+        PolicyVerdict::Pass => "pass",
+        PolicyVerdict::Carry => "carry",
+        PolicyVerdict::Refuse(_) => "refuse",
+        PolicyVerdict::Drop => "drop",
+        PolicyVerdict::Untouched => "untouched",
     };
-    Reason { verdict, words, declared, near }
+    PolicyReason { verdict, words, declared, near }
 }
 
 /// The conditions of a link, by its index in the user's list.
-pub(super) fn conditions(declaration: &Declaration, link: usize) -> Declared {
+pub(super) fn conditions(declaration: &Declaration, link: usize) -> DeclaredValue {
     let says = Says { declaration };
     let conditions = says.find(link).and_then(|link| link.conditions);
     let path = FieldPath::of(&["links", &link.to_string(), "conditions"]);
@@ -125,12 +129,12 @@ struct Says<'a> {
 }
 
 impl Says<'_> {
-    fn at(&self, path: FieldPath, says: String) -> Declared {
+    fn at(&self, path: FieldPath, says: String) -> DeclaredValue {
         let place = self.declaration.positions.find(&path).cloned();
-        Declared { path: path.to_string(), says, place }
+        DeclaredValue { path: path.to_string(), says, place }
     }
 
-    fn provider(&self, name: &Name, field: &str) -> Declared {
+    fn provider(&self, name: &Name, field: &str) -> DeclaredValue {
         let says = self.declaration.providers.get(name).map(|provider| match field {
             "internet" => provider.internet.to_string(),
             _ => provider.network.to_string(),
@@ -138,7 +142,7 @@ impl Says<'_> {
         self.at(FieldPath::of(&["providers", name.as_str(), field]), says.unwrap_or_default())
     }
 
-    fn publish(&self, packet: &Packet) -> Option<Declared> {
+    fn publish(&self, packet: &PolicyPacket) -> Option<DeclaredValue> {
         let is_alias =
             |(_, volume): &(&Name, &crate::model::Volume)| volume.localhost == Some(packet.destination);
         let (name, volume) = self.declaration.volumes.iter().find(is_alias)?;
@@ -151,16 +155,16 @@ impl Says<'_> {
         self.declaration.links.iter().find(|link| link.index == index)
     }
 
-    fn link(&self, link: &Link) -> Declared {
+    fn link(&self, link: &Link) -> DeclaredValue {
         self.at(FieldPath::of(&["links", &link.index.to_string()]), self.words(link))
     }
 
     /// A link in words: `aws, etcd-1 -> gcp, tcp 443, both ways`.
     fn words(&self, link: &Link) -> String {
         let providers = &self.declaration.providers;
-        let set = |ends: &std::collections::BTreeSet<End>| {
+        let set = |ends: &std::collections::BTreeSet<Endpoint>| {
             let all = providers.len() > 1
-                && providers.keys().all(|name| ends.contains(&End::Provider(name.clone())));
+                && providers.keys().all(|name| ends.contains(&Endpoint::Provider(name.clone())));
             if all {
                 return "every provider".to_owned();
             }
@@ -177,13 +181,15 @@ impl Says<'_> {
     }
 
     /// Links between the same endpoints that do not cover the packet, those in its direction first.
-    fn near(&self, packet: &Packet) -> Vec<Declared> {
-        let holds = |ends: &std::collections::BTreeSet<End>, address| {
+    fn near(&self, packet: &PolicyPacket) -> Vec<DeclaredValue> {
+        let holds = |ends: &std::collections::BTreeSet<Endpoint>, address| {
             ends.iter().any(|end| match end {
-                End::Provider(name) => {
+                Endpoint::Provider(name) => {
                     self.declaration.providers.get(name).is_some_and(|p| p.network.contains(&address))
                 }
-                End::Volume(name) => self.declaration.volumes.get(name).is_some_and(|v| v.address == address),
+                Endpoint::Volume(name) => {
+                    self.declaration.volumes.get(name).is_some_and(|v| v.address == address)
+                }
             })
         };
         let (source, destination) = (packet.source, packet.destination);
@@ -192,7 +198,7 @@ impl Says<'_> {
             let back = holds(&link.from, destination) && holds(&link.to, source);
             (forth || (back && link.bidirectional), back)
         };
-        let mut near: Vec<((bool, usize), Declared)> = Vec::new();
+        let mut near: Vec<((bool, usize), DeclaredValue)> = Vec::new();
         for link in &self.declaration.links {
             let (forth, back) = joins(link);
             if !forth && !back {

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::asker::Asker;
-use super::end::{self, End, port_of};
+use super::end::{self, QuestionEndpoint, port_of};
 use super::opening::Opening;
 use super::text;
-use super::{Error, Explanation, Question, Rules, Wrong};
+use super::{ExplainError, ExplainedRules, Explanation, Question, Wrong};
 use crate::model::Declaration;
 use crate::plan::Plan;
 
@@ -25,11 +25,11 @@ pub struct Survey {
     /// The question: `etcd-1 -> etcd-2`, `any -> etcd-2 tcp 2379`.
     pub question: String,
     /// The endpoints that the question names.
-    pub ends: Vec<End>,
+    pub ends: Vec<QuestionEndpoint>,
     /// The answers, grouped by endpoints that have the same.
-    pub answers: Vec<Answers>,
+    pub answers: Vec<SurveyAnswers>,
     /// For a question with two endpoints: the path of one packet for each distinct answer.
-    pub paths: Vec<Path>,
+    pub paths: Vec<SamplePath>,
     /// For a question with two endpoints: the link that would open what is blocked.
     pub to_open: Option<Opening>,
     /// Assumptions, and other facts of use to the reader.
@@ -43,13 +43,14 @@ pub struct Survey {
 /// Endpoints with the same answers.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Answers {
+#[schemars(rename = "Answers")]
+pub struct SurveyAnswers {
     /// The endpoints on the other side, in words; empty if the question names both.
     pub ends: Vec<String>,
     /// All answers in one line.
     pub summary: String,
     /// The answers, each for some services.
-    pub services: Vec<Part>,
+    pub services: Vec<ServiceOutcome>,
     /// A command that shows the path of a packet of the last answer.
     pub explain: String,
 }
@@ -57,13 +58,14 @@ pub struct Answers {
 /// The outcome for some services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Part {
+#[schemars(rename = "Part")]
+pub struct ServiceOutcome {
     /// The services, in words.
     pub services: String,
     /// The services, by protocol.
     pub protocols: Vec<Protocol>,
     /// The outcome.
-    pub fate: Fate,
+    pub fate: SurveyOutcome,
 }
 
 /// Some services of one protocol.
@@ -78,7 +80,8 @@ pub struct Protocol {
 /// The outcome of a packet, as the opener sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Fate {
+#[schemars(rename = "Fate")]
+pub enum SurveyOutcome {
     /// The packet and its reply get through.
     Passes,
     /// The packet is blocked, and the opener gets an answer if pf can send one.
@@ -92,11 +95,12 @@ pub enum Fate {
 /// The path of one packet that represents others.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Path {
+#[schemars(rename = "Path")]
+pub struct SamplePath {
     /// The services that it represents, in words.
     pub services: String,
     /// The outcome.
-    pub fate: Fate,
+    pub fate: SurveyOutcome,
     /// The path.
     pub explanation: Explanation,
 }
@@ -108,7 +112,7 @@ impl Survey {
     }
 }
 
-impl Fate {
+impl SurveyOutcome {
     pub(super) fn of(explanation: &Explanation) -> Self {
         if explanation.passes {
             return Self::Passes;
@@ -148,9 +152,9 @@ pub fn is_survey(question: &Question) -> bool {
 pub fn survey(
     declaration: &Declaration,
     plan: &Plan,
-    rules: &Rules,
+    rules: &ExplainedRules,
     question: &Question,
-) -> Result<Survey, Error> {
+) -> Result<Survey, ExplainError> {
     let (to, _) = port_of(question.destination)?;
     let mut asker = Asker::of(declaration, plan, rules, question)?;
     let is_any = |word: &str| word.eq_ignore_ascii_case(ANY);
@@ -165,7 +169,7 @@ pub fn survey(
     }
 }
 
-impl Part {
+impl ServiceOutcome {
     /// Such as `tcp 2379-2380 passes`.
     pub(super) fn words(&self) -> String {
         format!("{} {}", self.services, self.fate.words())

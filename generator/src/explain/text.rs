@@ -4,9 +4,9 @@
 
 use std::fmt::Write;
 
-use super::hop::{Hop, RuleAt, Through};
-use super::reason::Declared;
-use super::{Added, End, Explanation, Fate, Opening, Path, Survey};
+use super::hop::{ExplainedHook, RulePlace, Through};
+use super::reason::DeclaredValue;
+use super::{Added, Explanation, Opening, QuestionEndpoint, SamplePath, Survey, SurveyOutcome};
 use crate::pf::eval::{Detail, Form, StateUse, Via};
 use crate::place::Harmless;
 
@@ -65,13 +65,13 @@ pub(super) fn survey(survey: &Survey) -> String {
         [one] if one.ends.is_empty() => format!("{}: {}\n", survey.question, one.summary),
         _ => format!("{}\n", survey.question),
     };
-    let named: Vec<&End> = survey.ends.iter().collect();
+    let named: Vec<&QuestionEndpoint> = survey.ends.iter().collect();
     ends(&mut out, &named);
     for answers in survey.answers.iter().filter(|answers| !answers.ends.is_empty()) {
         let _ = writeln!(out, "\n{}\n  {}", answers.summary, answers.ends.join(", "));
     }
     for path in &survey.paths {
-        let Path { services, fate: _, explanation } = path;
+        let SamplePath { services, fate: _, explanation } = path;
         let _ = writeln!(out, "\n{services} ({}): {}", explanation.service, explanation.verdict);
         disagreements(&mut out, explanation);
         self::path(&mut out, explanation);
@@ -81,7 +81,7 @@ pub(super) fn survey(survey: &Survey) -> String {
         let _ = writeln!(out, "\nthe way of a packet: `{}`", last.explain);
     }
     if let Some(opening) = &survey.to_open {
-        let closed = survey.paths.iter().find(|path| path.fate != Fate::Passes);
+        let closed = survey.paths.iter().find(|path| path.fate != SurveyOutcome::Passes);
         let what = closed.map_or("it", |path| path.services.as_str());
         let _ = write!(out, "\n{}", opened(what, opening));
     }
@@ -105,7 +105,7 @@ fn opened(what: &str, opening: &Opening) -> String {
     format!("to open {what}: {}\n  opens {opens}\n", opening.command)
 }
 
-fn ends(out: &mut String, ends: &[&End]) {
+fn ends(out: &mut String, ends: &[&QuestionEndpoint]) {
     let name = ends.iter().map(|end| end.name.chars().count()).max().unwrap_or_default();
     let address = ends.iter().map(|end| end.address.to_string().len()).max().unwrap_or_default();
     out.push('\n');
@@ -114,7 +114,7 @@ fn ends(out: &mut String, ends: &[&End]) {
     }
 }
 
-fn hops(out: &mut String, title: &str, hops: &[Hop]) {
+fn hops(out: &mut String, title: &str, hops: &[ExplainedHook]) {
     if hops.is_empty() {
         return;
     }
@@ -160,7 +160,7 @@ fn through(pipe: &Through) -> String {
 }
 
 /// The lines below a hop: rule and reason.
-fn why(hop: &Hop) -> String {
+fn why(hop: &ExplainedHook) -> String {
     let mut out = String::new();
     if hop.before != hop.after {
         line(&mut out, "becomes", &form(&hop.after));
@@ -186,7 +186,7 @@ fn line(out: &mut String, what: &str, text: &str) {
     let _ = writeln!(out, "{}", line.trim_end());
 }
 
-fn outcome(hop: &Hop) -> String {
+fn outcome(hop: &ExplainedHook) -> String {
     match (hop.passes(), hop.via) {
         (false, Via::State) => "BLOCKED by a state".to_owned(),
         (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("silently")),
@@ -198,7 +198,7 @@ fn outcome(hop: &Hop) -> String {
     }
 }
 
-fn at(rule: &RuleAt) -> String {
+fn at(rule: &RulePlace) -> String {
     let place = match (&rule.file, rule.line) {
         (Some(file), Some(line)) => format!("{}:{line}", Harmless(file)),
         _ => format!("rule {} of {}", rule.number, rule.anchor),
@@ -212,7 +212,7 @@ fn at(rule: &RuleAt) -> String {
     format!("{place}  {text}{whose}")
 }
 
-fn said(declared: &Declared) -> String {
+fn said(declared: &DeclaredValue) -> String {
     let place = declared.place.as_ref().map_or(String::new(), |place| format!("  ({place})"));
     format!("{}  {}{place}", declared.path, declared.says)
 }

@@ -8,12 +8,12 @@ use super::end::{Asked, At};
 use crate::loading::MESH;
 use crate::model::{Protocol, ProviderAttachment};
 use crate::plan::Plan;
-use crate::plan::policy::{Direction, Interface};
+use crate::plan::policy::{PolicyDirection, PolicyInterface};
 
 /// A hook on the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
-    pub direction: Direction,
+    pub direction: PolicyDirection,
     pub over: Over,
 }
 
@@ -39,12 +39,12 @@ impl Over {
     }
 
     /// The kind of interface, as the policy distinguishes them.
-    pub fn kind(self) -> Interface {
+    pub fn kind(self) -> PolicyInterface {
         match self {
-            Self::Loopback => Interface::Loopback,
-            Self::Bridge(bridge) => Interface::Bridge(bridge),
-            Self::Mesh => Interface::Mesh,
-            Self::Egress => Interface::Egress,
+            Self::Loopback => PolicyInterface::Loopback,
+            Self::Bridge(bridge) => PolicyInterface::Bridge(bridge),
+            Self::Mesh => PolicyInterface::Mesh,
+            Self::Egress => PolicyInterface::Egress,
         }
     }
 }
@@ -61,8 +61,8 @@ impl Way {
     /// The hooks of the reply: the same path in reverse.
     pub fn back(&self) -> Vec<Step> {
         let turn = |step: &Step| match step.direction {
-            Direction::In => Step { direction: Direction::Out, ..*step },
-            Direction::Out => Step { direction: Direction::In, ..*step },
+            PolicyDirection::In => Step { direction: PolicyDirection::Out, ..*step },
+            PolicyDirection::Out => Step { direction: PolicyDirection::In, ..*step },
         };
         self.steps.iter().rev().map(turn).collect()
     }
@@ -98,7 +98,7 @@ impl Way {
 pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
     let (source, destination) = (asked.source.at, asked.destination.at);
     let step = |direction, over| Step { direction, over };
-    let (out, into) = (|over| step(Direction::Out, over), |over| step(Direction::In, over));
+    let (out, into) = (|over| step(PolicyDirection::Out, over), |over| step(PolicyDirection::In, over));
     let through = |steps| Way { steps, refused: None };
     let lo0 = vec![out(Over::Loopback), into(Over::Loopback)];
     let way = match (source, destination) {
@@ -170,7 +170,7 @@ fn published(plan: &Plan, asked: &Asked, mut steps: Vec<Step>) -> Way {
             "the redirected packet has a source in 127.0.0.0/8, which macOS never forwards to a VM",
         );
     }
-    steps.push(Step { direction: Direction::Out, over: Over::Bridge(bridge) });
+    steps.push(Step { direction: PolicyDirection::Out, over: Over::Bridge(bridge) });
     Way { steps, refused: None }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::{Draft, Link, Provider, Volume};
-use super::node::{Data, Node};
+use super::draft::{Draft, DraftLink, DraftProvider, DraftVolume};
+use super::node::{DocumentNode, NodeData};
 
 /// The network of services that name none.
 const DEFAULT: &str = "default";
@@ -32,25 +32,25 @@ const LEFT_OF_NETWORK: [(&str, &str); 4] = [
 const LONGEST: usize = 16;
 
 /// Whether a document is part of a Compose file, which may consist of several.
-pub fn is_part(document: &Node) -> bool {
+pub fn is_part(document: &DocumentNode) -> bool {
     ["services", "networks", "include"].iter().any(|key| document.get(key).is_some())
         && document.get("resource").is_none()
 }
 
 /// The merged documents of a file; a later one overrides an earlier one.
-pub fn joined(documents: Vec<Node>) -> Node {
+pub fn joined(documents: Vec<DocumentNode>) -> DocumentNode {
     let mut documents = documents.into_iter().rev();
-    let Some(last) = documents.next() else { return Node { line: 1, data: Data::Null } };
+    let Some(last) = documents.next() else { return DocumentNode { line: 1, data: NodeData::Null } };
     documents.fold(last, |later, earlier| later.over(&earlier))
 }
 
-pub fn draft(file: &Node) -> Draft {
+pub fn draft(file: &DocumentNode) -> Draft {
     let mut draft = Draft::default();
     if let Some(include) = file.get("include") {
         draft.leave(include.line, "include", "what it brings from elsewhere is not read");
     }
-    let written = file.get("services").map_or(&[][..], Node::entries);
-    let services: Vec<(String, Node)> = written
+    let written = file.get("services").map_or(&[][..], DocumentNode::entries);
+    let services: Vec<(String, DocumentNode)> = written
         .iter()
         .filter(|(_, service)| !service.is_empty())
         .map(|(name, service)| (name.clone(), extended(name, service, written, 0, &mut draft)))
@@ -65,10 +65,16 @@ pub fn draft(file: &Node) -> Draft {
 }
 
 /// A service merged with the one that it extends.
-fn extended(name: &str, service: &Node, all: &[(String, Node)], depth: usize, draft: &mut Draft) -> Node {
+fn extended(
+    name: &str,
+    service: &DocumentNode,
+    all: &[(String, DocumentNode)],
+    depth: usize,
+    draft: &mut Draft,
+) -> DocumentNode {
     let Some(extends) = service.get("extends") else { return service.clone() };
     let (base, file) = match &extends.data {
-        Data::Map(_) => (extends.text("service"), extends.get("file")),
+        NodeData::Map(_) => (extends.text("service"), extends.get("file")),
         _ => (extends.as_text(), None),
     };
     let found = all.iter().find(|(known, _)| file.is_none() && Some(known.as_str()) == base);
@@ -84,8 +90,8 @@ fn extended(name: &str, service: &Node, all: &[(String, Node)], depth: usize, dr
 }
 
 /// Adds a provider for each network that the services use.
-fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
-    let declared = file.get("networks").map_or(&[][..], Node::entries);
+fn networks(file: &DocumentNode, services: &[(String, DocumentNode)], draft: &mut Draft) {
+    let declared = file.get("networks").map_or(&[][..], DocumentNode::entries);
     let used: BTreeSet<String> = services
         .iter()
         .filter(|(_, it)| mode(it).is_none())
@@ -112,13 +118,13 @@ fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
                 "it is made elsewhere: its network is chosen anew",
             );
         }
-        let mut provider = Provider {
+        let mut provider = DraftProvider {
             name: name.clone(),
             line: network.line,
             is_internal: network.is("internal"),
-            ..Provider::default()
+            ..DraftProvider::default()
         };
-        for config in network.at(&["ipam", "config"]).map_or(&[][..], Node::items) {
+        for config in network.at(&["ipam", "config"]).map_or(&[][..], DocumentNode::items) {
             let Some(subnet) = config.get("subnet") else { continue };
             let text = subnet.as_text().unwrap_or_default();
             let given = |text: &str| defaults(text).unwrap_or_default();
@@ -143,25 +149,25 @@ fn networks(file: &Node, services: &[(String, Node)], draft: &mut Draft) {
                     "it is not declared in this file: its network is chosen",
                 );
             }
-            draft.providers.push(Provider { name, line: 1, ..Provider::default() });
+            draft.providers.push(DraftProvider { name, line: 1, ..DraftProvider::default() });
         }
     }
 }
 
 /// The network mode of a service, unless it is the default bridge.
-fn mode(service: &Node) -> Option<&Node> {
+fn mode(service: &DocumentNode) -> Option<&DocumentNode> {
     service.get("network_mode").filter(|mode| mode.as_text().is_some_and(|mode| mode != "bridge"))
 }
 
 /// The networks of a service, with its address in each: name, address, line.
-fn networks_of(service: &Node) -> Vec<(String, Option<String>, usize)> {
+fn networks_of(service: &DocumentNode) -> Vec<(String, Option<String>, usize)> {
     let found: Vec<_> = match service.get("networks") {
-        Some(Node { data: Data::Map(entries), .. }) => {
-            let of = |(name, it): &(String, Node)| {
+        Some(DocumentNode { data: NodeData::Map(entries), .. }) => {
+            let of = |(name, it): &(String, DocumentNode)| {
                 let address = it.get("ipv4_address");
                 (
                     name.clone(),
-                    address.and_then(Node::as_text).map(str::to_owned),
+                    address.and_then(DocumentNode::as_text).map(str::to_owned),
                     address.map_or(it.line, |it| it.line),
                 )
             };
@@ -175,7 +181,7 @@ fn networks_of(service: &Node) -> Vec<(String, Option<String>, usize)> {
     if found.is_empty() { vec![(DEFAULT.to_owned(), None, service.line)] } else { found }
 }
 
-fn volume(name: &str, service: &Node, draft: &mut Draft) {
+fn volume(name: &str, service: &DocumentNode, draft: &mut Draft) {
     if let Some(mode) = mode(service) {
         let what = format!("network_mode: {}", mode.as_text().unwrap_or_default());
         draft.leave(mode.line, what, format!("`{name}` is in no network of its own, and is no volume"));
@@ -186,7 +192,7 @@ fn volume(name: &str, service: &Node, draft: &mut Draft) {
             draft.leave(found.line, format!("{name}.{key}"), why);
         }
     }
-    for (network, place) in service.get("networks").map_or(&[][..], Node::entries) {
+    for (network, place) in service.get("networks").map_or(&[][..], DocumentNode::entries) {
         for (key, why) in LEFT_OF_NETWORK {
             if let Some(found) = place.get(key) {
                 draft.leave(found.line, format!("{name}: {key} in {network}"), why);
@@ -217,7 +223,7 @@ fn volume(name: &str, service: &Node, draft: &mut Draft) {
         );
     }
     for copy in &names {
-        draft.volumes.push(Volume {
+        draft.volumes.push(DraftVolume {
             name: copy.clone(),
             provider: home.clone(),
             address: address.filter(|_| names.len() == 1),
@@ -226,14 +232,15 @@ fn volume(name: &str, service: &Node, draft: &mut Draft) {
         });
     }
     if !others.is_empty() {
-        draft.links.push(Link { from: names, to: others, is_mutual: true, ..Link::default() });
+        draft.links.push(DraftLink { from: names, to: others, is_mutual: true, ..DraftLink::default() });
     }
 }
 
 /// The names of the volumes of a service: one for each replica, up to [`MOST`].
-fn copies(name: &str, service: &Node, draft: &mut Draft) -> Vec<String> {
+fn copies(name: &str, service: &DocumentNode, draft: &mut Draft) -> Vec<String> {
     let replicas = service.at(&["deploy", "replicas"]).or_else(|| service.get("scale"));
-    let count: usize = replicas.and_then(Node::as_text).and_then(|text| text.parse().ok()).unwrap_or(1);
+    let count: usize =
+        replicas.and_then(DocumentNode::as_text).and_then(|text| text.parse().ok()).unwrap_or(1);
     if let Some(replicas) = replicas.filter(|_| count > MOST) {
         draft.leave(replicas.line, format!("{count} replicas"), format!("`{name}` is one volume here"));
     }
@@ -245,11 +252,11 @@ fn copies(name: &str, service: &Node, draft: &mut Draft) -> Vec<String> {
 }
 
 /// The TCP ports that a service publishes. Here a published port has the same number inside and outside.
-fn published(name: &str, service: &Node, draft: &mut Draft) -> BTreeSet<u16> {
+fn published(name: &str, service: &DocumentNode, draft: &mut Draft) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
-    for item in service.get("ports").map_or(&[][..], Node::items) {
+    for item in service.get("ports").map_or(&[][..], DocumentNode::items) {
         let (text, found) = match &item.data {
-            Data::Map(_) => long(item),
+            NodeData::Map(_) => long(item),
             _ => short(item.as_text().unwrap_or_default()),
         };
         let what = format!("{name}: port {text}");
@@ -313,7 +320,7 @@ fn short(text: &str) -> (String, Option<Port>) {
     (text.to_owned(), port())
 }
 
-fn long(item: &Node) -> (String, Option<Port>) {
+fn long(item: &DocumentNode) -> (String, Option<Port>) {
     let target = item.text("target").unwrap_or_default();
     let outside = item.text("published").and_then(|text| numbers(&defaults(text)?));
     let port = numbers(target).map(|inside| Port {

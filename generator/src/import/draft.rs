@@ -20,18 +20,18 @@ const ALIASES: std::ops::RangeInclusive<u8> = 2..=254;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draft {
     /// The networks, in the order of the file.
-    pub providers: Vec<Provider>,
+    pub providers: Vec<DraftProvider>,
     /// The machines, in the order of the file.
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<DraftVolume>,
     /// The permissions.
-    pub links: Vec<Link>,
+    pub links: Vec<DraftLink>,
     /// What was not converted.
     pub left: Vec<Left>,
 }
 
 /// A network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Provider {
+pub struct DraftProvider {
     /// The name of the network.
     pub name: String,
     /// The address of the network, and its line.
@@ -46,7 +46,7 @@ pub struct Provider {
 
 /// A machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Volume {
+pub struct DraftVolume {
     /// The name of the machine.
     pub name: String,
     /// The name of its network.
@@ -61,7 +61,7 @@ pub struct Volume {
 
 /// A permission.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct DraftLink {
     /// The names of those that may open connections.
     pub from: Vec<String>,
     /// The names of those that may be reached.
@@ -160,7 +160,7 @@ impl Draft {
     fn place_volumes(&mut self) {
         let mut told = Vec::new();
         let mut taken: BTreeSet<Ipv4Addr> = self.providers.iter().filter_map(|it| it.gateway).collect();
-        let of: BTreeMap<String, Provider> =
+        let of: BTreeMap<String, DraftProvider> =
             self.providers.iter().map(|it| (it.name.clone(), it.clone())).collect();
         for volume in &mut self.volumes {
             let Some((address, line)) = volume.address else { continue };
@@ -231,7 +231,7 @@ impl Draft {
 
     /// The declaration as input JSON.
     pub fn json(&self) -> Value {
-        let provider = |it: &Provider| {
+        let provider = |it: &DraftProvider| {
             let mut value =
                 json!({ "network": it.network.map(|(network, _)| network), "gateway": bridge(it) });
             if it.is_internal {
@@ -240,7 +240,7 @@ impl Draft {
             (it.name.clone(), value)
         };
         let mut aliases = ALIASES;
-        let volume = |it: &Volume| {
+        let volume = |it: &DraftVolume| {
             let mut value =
                 json!({ "provider": it.provider, "address": it.address.map(|(address, _)| address) });
             if let Some(alias) = aliases.next() {
@@ -291,7 +291,7 @@ impl Draft {
 }
 
 /// The gateway with the prefix length of its bridge.
-fn bridge(provider: &Provider) -> Option<Ipv4Net> {
+fn bridge(provider: &DraftProvider) -> Option<Ipv4Net> {
     let (network, _) = provider.network?;
     Ipv4Net::new(provider.gateway?, network.prefix_len().max(24)).ok()
 }
@@ -304,7 +304,7 @@ fn is_usable(network: Ipv4Net) -> bool {
         && network.prefix_len() >= 8
 }
 
-fn link(link: &Link) -> Value {
+fn link(link: &DraftLink) -> Value {
     let mut value = json!({ "from": link.from, "to": link.to });
     if let Some(protocol) = link.protocol {
         value["protocol"] = json!(protocol);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::{Draft, Link, Provider, Volume};
-use super::node::Node;
+use super::draft::{Draft, DraftLink, DraftProvider, DraftVolume};
+use super::node::DocumentNode;
 
 /// The labels for the place of a node, the wider first.
 const PLACES: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
@@ -19,7 +19,7 @@ const LEFT: [(&str, &str); 2] = [
 /// The keys of networks inside the cluster.
 const INSIDE: [&str; 2] = ["podSubnet", "serviceSubnet"];
 
-pub fn draft(cluster: &Node) -> Draft {
+pub fn draft(cluster: &DocumentNode) -> Draft {
     let mut draft = Draft::default();
     let name = cluster.text("name").unwrap_or("kind");
     let networking = cluster.get("networking");
@@ -46,7 +46,7 @@ pub fn draft(cluster: &Node) -> Draft {
             draft.leave(found.line, format!("{key}: {}", found.as_text().unwrap_or_default()), why);
         }
     }
-    let nodes = cluster.get("nodes").map_or(&[][..], Node::items);
+    let nodes = cluster.get("nodes").map_or(&[][..], DocumentNode::items);
     let balanced = nodes.iter().filter(|node| role(node) == CONTROL_PLANE).nth(1);
     if let Some(second) = balanced {
         draft.leave(
@@ -62,27 +62,34 @@ pub fn draft(cluster: &Node) -> Draft {
         volume(name, node, place, &mut counts, &mut draft);
     }
     if nodes.is_empty() {
-        let one =
-            Volume { name: format!("{name}-control-plane"), publish: [API].into(), ..Volume::default() };
-        draft.volumes.push(Volume { provider: name.to_owned(), line: cluster.line, ..one });
-        draft.providers.push(Provider { name: name.to_owned(), line: cluster.line, ..Provider::default() });
+        let one = DraftVolume {
+            name: format!("{name}-control-plane"),
+            publish: [API].into(),
+            ..DraftVolume::default()
+        };
+        draft.volumes.push(DraftVolume { provider: name.to_owned(), line: cluster.line, ..one });
+        draft.providers.push(DraftProvider {
+            name: name.to_owned(),
+            line: cluster.line,
+            ..DraftProvider::default()
+        });
     }
     if draft.providers.len() > 1 {
         let all: Vec<String> = draft.providers.iter().map(|provider| provider.name.clone()).collect();
         // A cluster needs all its nodes to reach each other.
-        draft.links.push(Link { from: all.clone(), to: all, ..Link::default() });
+        draft.links.push(DraftLink { from: all.clone(), to: all, ..DraftLink::default() });
     }
     draft.finish();
     draft
 }
 
-fn role(node: &Node) -> &str {
+fn role(node: &DocumentNode) -> &str {
     node.text("role").unwrap_or(CONTROL_PLANE)
 }
 
 fn volume(
     cluster: &str,
-    node: &Node,
+    node: &DocumentNode,
     place: Option<&str>,
     counts: &mut BTreeMap<String, usize>,
     draft: &mut Draft,
@@ -95,13 +102,17 @@ fn volume(
     let label = place.and_then(|label| node.at(&["labels", label])?.as_text());
     let provider = label.unwrap_or(cluster).to_owned();
     if !draft.providers.iter().any(|known| known.name == provider) {
-        draft.providers.push(Provider { name: provider.clone(), line: node.line, ..Provider::default() });
+        draft.providers.push(DraftProvider {
+            name: provider.clone(),
+            line: node.line,
+            ..DraftProvider::default()
+        });
     }
     let mut publish = std::collections::BTreeSet::new();
     if role == CONTROL_PLANE {
         publish.insert(API);
     }
-    for mapping in node.get("extraPortMappings").map_or(&[][..], Node::items) {
+    for mapping in node.get("extraPortMappings").map_or(&[][..], DocumentNode::items) {
         let port = mapping.text("containerPort").unwrap_or_default();
         let what = format!("{name}: containerPort {port}");
         let Some(inside) = port.parse().ok().filter(|port| *port > 0) else {
@@ -127,12 +138,12 @@ fn volume(
         }
         publish.insert(inside);
     }
-    for mount in node.get("extraMounts").map_or(&[][..], Node::items) {
+    for mount in node.get("extraMounts").map_or(&[][..], DocumentNode::items) {
         draft.leave(
             mount.line,
             format!("{name}: extraMounts"),
             "directories of the host have no counterpart",
         );
     }
-    draft.volumes.push(Volume { name, provider, address: None, publish, line: node.line });
+    draft.volumes.push(DraftVolume { name, provider, address: None, publish, line: node.line });
 }

@@ -8,9 +8,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::draft::{Draft, Link, Provider, Volume};
-use super::node::Node;
-use references::{Configuration, Place, plain};
+use super::draft::{Draft, DraftLink, DraftProvider, DraftVolume};
+use super::node::DocumentNode;
+use references::{Configuration, ResourcePath, plain};
 
 /// Types of networks, each with the key of its address range.
 const NETWORKS: [(&str, &str); 9] = [
@@ -70,8 +70,8 @@ struct Resource<'a> {
     kind: &'a str,
     /// With the instance key, if there are several.
     name: String,
-    place: Place,
-    values: &'a Node,
+    place: ResourcePath,
+    values: &'a DocumentNode,
     line: usize,
     /// Whether it is a data source: read, not created.
     is_data: bool,
@@ -86,7 +86,7 @@ struct File<'a> {
 }
 
 /// Converts the machines and networks of a file.
-pub fn draft(file: &Node) -> Draft {
+pub fn draft(file: &DocumentNode) -> Draft {
     let mut resources = Vec::new();
     for key in ["values", "planned_values"] {
         if let Some(root) = file.at(&[key, "root_module"]) {
@@ -146,9 +146,9 @@ impl Resource<'_> {
 }
 
 /// The resources of a module and its children, in the output of `terraform show -json`.
-fn shown<'a>(module: &'a Node, is_wanted: &dyn Fn(bool) -> bool, resources: &mut Vec<Resource<'a>>) {
+fn shown<'a>(module: &'a DocumentNode, is_wanted: &dyn Fn(bool) -> bool, resources: &mut Vec<Resource<'a>>) {
     let path = plain(module.text("address").unwrap_or_default());
-    for resource in module.get("resources").map_or(&[][..], Node::items) {
+    for resource in module.get("resources").map_or(&[][..], DocumentNode::items) {
         let (Some(kind), Some(values)) = (resource.text("type"), resource.get("values")) else { continue };
         let is_data = resource.text("mode").is_some_and(|mode| mode != "managed");
         if is_wanted(is_data) {
@@ -159,19 +159,19 @@ fn shown<'a>(module: &'a Node, is_wanted: &dyn Fn(bool) -> bool, resources: &mut
             resources.push(Resource { kind, name, place, values, line, is_data, provider });
         }
     }
-    for child in module.get("child_modules").map_or(&[][..], Node::items) {
+    for child in module.get("child_modules").map_or(&[][..], DocumentNode::items) {
         shown(child, is_wanted, resources);
     }
 }
 
 /// The resources of a stored state.
-fn stored<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
-    for resource in file.get("resources").map_or(&[][..], Node::items) {
+fn stored<'a>(file: &'a DocumentNode, resources: &mut Vec<Resource<'a>>) {
+    for resource in file.get("resources").map_or(&[][..], DocumentNode::items) {
         let Some(kind) = resource.text("type") else { continue };
         let is_data = resource.text("mode").is_some_and(|mode| mode != "managed");
         let name = resource.text("name").unwrap_or(kind);
         let place = (plain(resource.text("module").unwrap_or_default()), format!("{kind}.{name}"));
-        for instance in resource.get("instances").map_or(&[][..], Node::items) {
+        for instance in resource.get("instances").map_or(&[][..], DocumentNode::items) {
             let Some(values) = instance.get("attributes") else { continue };
             let (name, place) = (keyed(name, instance.get("index_key")), place.clone());
             let (line, provider) = (resource.line, String::new());
@@ -181,11 +181,11 @@ fn stored<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
 }
 
 /// The resources of a JSON configuration.
-fn configured<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
+fn configured<'a>(file: &'a DocumentNode, resources: &mut Vec<Resource<'a>>) {
     for (key, is_data) in [("resource", false), ("data", true)] {
-        for kinds in file.get(key).map_or(&[][..], Node::items) {
+        for kinds in file.get(key).map_or(&[][..], DocumentNode::items) {
             for (kind, named) in kinds.entries() {
-                for (name, values) in named.items().iter().flat_map(Node::entries) {
+                for (name, values) in named.items().iter().flat_map(DocumentNode::entries) {
                     // A block that may be repeated is a list with one element.
                     let values = values.items().first().unwrap_or(values);
                     let place = (String::new(), format!("{kind}.{name}"));
@@ -198,8 +198,8 @@ fn configured<'a>(file: &'a Node, resources: &mut Vec<Resource<'a>>) {
 }
 
 /// The name of an instance: with the key from `count` or `for_each`.
-fn keyed(name: &str, key: Option<&Node>) -> String {
-    match key.and_then(Node::as_text) {
+fn keyed(name: &str, key: Option<&DocumentNode>) -> String {
+    match key.and_then(DocumentNode::as_text) {
         Some(key) => format!("{name}-{key}"),
         None => name.to_owned(),
     }
@@ -229,7 +229,7 @@ fn cloud<'a>(resource: &Resource<'a>) -> &'a str {
 }
 
 /// The first text at a path of keys, through lists.
-fn text<'a>(node: &'a Node, keys: &[&str]) -> Option<(&'a str, usize)> {
+fn text<'a>(node: &'a DocumentNode, keys: &[&str]) -> Option<(&'a str, usize)> {
     let Some((key, rest)) = keys.split_first() else {
         let node = node.items().first()?;
         return Some((node.as_text()?, node.line));
@@ -255,7 +255,7 @@ fn network(resource: &Resource, draft: &mut Draft) {
         let line = range.map_or(resource.line, |(_, line)| line);
         draft.leave(line, what, "it is not an IPv4 network that stands here: one is chosen");
     }
-    for more in resource.values.get(key).map_or(&[][..], Node::items).iter().skip(1) {
+    for more in resource.values.get(key).map_or(&[][..], DocumentNode::items).iter().skip(1) {
         draft.leave(more.line, more.as_text().unwrap_or_default(), "a provider has one network");
     }
     for key in ["ipv6_cidr_block", "ipv6_cidr_range", "ipv6_address_space"] {
@@ -263,11 +263,11 @@ fn network(resource: &Resource, draft: &mut Draft) {
             draft.leave(line, found, "it is not an IPv4 network");
         }
     }
-    draft.providers.push(Provider {
+    draft.providers.push(DraftProvider {
         name: resource.provider.clone(),
         network: parsed,
         line: resource.line,
-        ..Provider::default()
+        ..DraftProvider::default()
     });
 }
 
@@ -292,7 +292,7 @@ fn machine(resource: &Resource, all: &File, draft: &mut Draft) {
         None if first.is_none() => {
             if !draft.providers.iter().any(|it| it.name == cloud) {
                 let name = cloud.to_owned();
-                draft.providers.push(Provider { name, line: resource.line, ..Provider::default() });
+                draft.providers.push(DraftProvider { name, line: resource.line, ..DraftProvider::default() });
             }
             let what = format!("{}.{name}", resource.kind);
             let why = format!("its network is not in this file: it is in `{cloud}`, whose network is chosen");
@@ -311,7 +311,13 @@ fn machine(resource: &Resource, all: &File, draft: &mut Draft) {
     {
         network(elsewhere, draft);
     }
-    draft.volumes.push(Volume { name, provider, address, line: resource.line, ..Volume::default() });
+    draft.volumes.push(DraftVolume {
+        name,
+        provider,
+        address,
+        line: resource.line,
+        ..DraftVolume::default()
+    });
 }
 
 impl<'a> File<'a> {
@@ -365,8 +371,9 @@ fn peering(resource: &Resource, all: &File, draft: &mut Draft) {
     };
     match (end(one), end(other)) {
         (Some(one), Some(other)) if one != other => {
-            let link = Link { from: vec![one], to: vec![other], is_mutual: true, ..Link::default() };
-            let turned = Link { from: link.to.clone(), to: link.from.clone(), ..link.clone() };
+            let link =
+                DraftLink { from: vec![one], to: vec![other], is_mutual: true, ..DraftLink::default() };
+            let turned = DraftLink { from: link.to.clone(), to: link.from.clone(), ..link.clone() };
             // Azure and Google declare each direction.
             if !draft.links.contains(&link) && !draft.links.contains(&turned) {
                 draft.links.push(link);

@@ -5,11 +5,11 @@ use std::collections::btree_map::Entry;
 
 use super::tree::Tree;
 use super::{
-    Conditions, DeclaredMac, Expectation, Guest, HostsFile, Ignored, Input, Link, Localhost, Port, Provider,
-    Volume,
+    DeclaredMac, HostsFile, Ignored, Input, Port, RawConditions, RawExpectation, RawGuest, RawLink,
+    RawLocalhost, RawProvider, RawVolume,
 };
 use crate::place::{At, FieldPath, Place};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Where problems are gathered.
 type Problems = Vec<Problem>;
@@ -27,23 +27,23 @@ pub fn input(bytes: &[u8]) -> (Input, Problems) {
 }
 
 /// Why bytes are not JSON, and where. Lines and columns count from 1, even if serde_json reports 0 at the end.
-fn not_json(bytes: &[u8], error: &serde_json::Error) -> Kind {
+fn not_json(bytes: &[u8], error: &serde_json::Error) -> ProblemKind {
     let (line, column) = (error.line().max(1), error.column().max(1));
     if let Err(error) = std::str::from_utf8(bytes) {
         let before = &bytes[..error.valid_up_to()];
         let lines: Vec<&[u8]> = before.split(|byte| *byte == b'\n').collect();
         let (line, column) = (lines.len(), 1 + lines.last().map_or(0, |last| last.len()));
-        return Kind::NotJson { line, column, reason: "invalid UTF-8".to_owned() };
+        return ProblemKind::NotJson { line, column, reason: "invalid UTF-8".to_owned() };
     }
     if bytes.starts_with("\u{feff}".as_bytes()) {
-        return Kind::NotJson { line: 1, column: 1, reason: "there is a byte order mark".to_owned() };
+        return ProblemKind::NotJson { line: 1, column: 1, reason: "there is a byte order mark".to_owned() };
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Kind::NotJson { line: 1, column: 1, reason: "it is empty".to_owned() };
+        return ProblemKind::NotJson { line: 1, column: 1, reason: "it is empty".to_owned() };
     }
     let reason = error.to_string();
     let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-    Kind::NotJson { line, column, reason }
+    ProblemKind::NotJson { line, column, reason }
 }
 
 /// A value that can be read from a JSON tree. `None` means that a problem was reported.
@@ -76,7 +76,7 @@ impl<'a> Fields<'a> {
         let mut entries: Vec<(String, Option<Tree>)> = Vec::with_capacity(list.len());
         for (key, value) in list {
             if entries.iter().any(|(known, _)| *known == key) {
-                problems.push(Problem::new(at.child(&key).path(), Kind::Duplicate { key }));
+                problems.push(Problem::new(at.child(&key).path(), ProblemKind::Duplicate { key }));
             } else {
                 entries.push((key, Some(value)));
             }
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
         if let Some(tree) = self.take(name) {
             return T::read(tree, self.at.child(name), self.problems);
         }
-        self.problems.push(Problem::new(self.at, Kind::Missing { field: name }));
+        self.problems.push(Problem::new(self.at, ProblemKind::Missing { field: name }));
         None
     }
 
@@ -113,8 +113,10 @@ impl<'a> Fields<'a> {
         left.sort_unstable();
         for field in left {
             let nearest = nearest(&field, self.known.iter().copied());
-            self.problems
-                .push(Problem::new(self.at.child(&field).path(), Kind::UnknownField { field, nearest }));
+            self.problems.push(Problem::new(
+                self.at.child(&field).path(),
+                ProblemKind::UnknownField { field, nearest },
+            ));
         }
     }
 }
@@ -132,7 +134,7 @@ fn entries(tree: Tree, at: At, problems: &mut Problems) -> Option<BTreeMap<Strin
             }
             Entry::Occupied(entry) => {
                 let key = entry.key().clone();
-                problems.push(Problem::new(at.child(&key).path(), Kind::Duplicate { key }));
+                problems.push(Problem::new(at.child(&key).path(), ProblemKind::Duplicate { key }));
             }
         }
     }
@@ -140,7 +142,7 @@ fn entries(tree: Tree, at: At, problems: &mut Problems) -> Option<BTreeMap<Strin
 }
 
 fn wrong<T>(expected: &'static str, tree: &Tree, at: At, problems: &mut Problems) -> Option<T> {
-    problems.push(Problem::new(at, Kind::WrongType { expected, found: tree.describe() }));
+    problems.push(Problem::new(at, ProblemKind::WrongType { expected, found: tree.describe() }));
     None
 }
 
@@ -295,8 +297,8 @@ impl Read for Input {
             providers: fields.required("providers"),
             volumes: fields.required("volumes"),
             localhost: fields.optional("localhost"),
-            links: fields.optional::<Vec<Option<Link>>>("links").map(kept),
-            expect: fields.optional::<Vec<Option<Expectation>>>("expect").map(kept),
+            links: fields.optional::<Vec<Option<RawLink>>>("links").map(kept),
+            expect: fields.optional::<Vec<Option<RawExpectation>>>("expect").map(kept),
             mac: fields.optional("mac"),
             macs: fields.optional("macs"),
             positions: fields.optional("positions"),
@@ -312,10 +314,10 @@ fn kept<T: Default>(entries: Vec<Option<T>>) -> Vec<T> {
     entries.into_iter().map(Option::unwrap_or_default).collect()
 }
 
-impl Read for Provider {
+impl Read for RawProvider {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let provider = Provider {
+        let provider = RawProvider {
             network: fields.required("network"),
             gateway: fields.required("gateway"),
             bridge: fields.optional("bridge"),
@@ -328,10 +330,10 @@ impl Read for Provider {
     }
 }
 
-impl Read for Volume {
+impl Read for RawVolume {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let volume = Volume {
+        let volume = RawVolume {
             provider: fields.required("provider"),
             address: fields.required("address"),
             localhost: fields.optional("localhost"),
@@ -345,10 +347,10 @@ impl Read for Volume {
     }
 }
 
-impl Read for Guest {
+impl Read for RawGuest {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let guest = Guest {
+        let guest = RawGuest {
             mac: fields.optional("mac"),
             interface: fields.optional("interface"),
             dns: fields.optional("dns"),
@@ -373,19 +375,20 @@ impl Read for DeclaredMac {
     }
 }
 
-impl Read for Localhost {
+impl Read for RawLocalhost {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let localhost = Localhost { bridge: fields.optional("bridge"), gateway: fields.optional("gateway") };
+        let localhost =
+            RawLocalhost { bridge: fields.optional("bridge"), gateway: fields.optional("gateway") };
         fields.close();
         Some(localhost)
     }
 }
 
-impl Read for Link {
+impl Read for RawLink {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let link = Link {
+        let link = RawLink {
             from: fields.required("from"),
             to: fields.required("to"),
             protocol: fields.optional("protocol"),
@@ -399,10 +402,10 @@ impl Read for Link {
     }
 }
 
-impl Read for Expectation {
+impl Read for RawExpectation {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let expectation = Expectation {
+        let expectation = RawExpectation {
             from: fields.required("from"),
             to: fields.required("to"),
             protocol: fields.optional("protocol"),
@@ -415,10 +418,10 @@ impl Read for Expectation {
     }
 }
 
-impl Read for Conditions {
+impl Read for RawConditions {
     fn read(tree: Tree, at: At, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(tree, at, problems)?;
-        let conditions = Conditions {
+        let conditions = RawConditions {
             latency_ms: fields.optional("latencyMs"),
             latency: fields.optional("latency").map(|LatencyWord(word)| word),
             jitter_ms: fields.optional("jitterMs"),

@@ -15,7 +15,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use ipnet::Ipv4Net;
 use nixvol_net::model::{Conditions, Declaration};
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, Counts, Fault, Filter, Node, NodeId, Router, Side, Topology, Trouble};
+use nixvol_net::router::{
+    ExampleHosts, Fault, Filter, Node, NodeAttachment, NodeId, PacketCounts, Router, Topology, Trouble,
+};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 
@@ -104,13 +106,13 @@ pub enum Reply {
     /// The number assigned to the client.
     Owner(u64),
     /// The state of the lab.
-    Status(Box<Status>),
+    Status(Box<LabState>),
     /// The state of the lab with its traffic.
     Observed {
         /// Which lab this is, and which declaration it runs: another number after a restart or an `apply`.
         generation: u64,
         /// Its state.
-        status: Box<Status>,
+        status: Box<LabState>,
         /// Its traffic.
         traffic: Traffic,
     },
@@ -132,7 +134,7 @@ pub enum Reply {
 
 /// The state of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Status {
+pub struct LabState {
     /// All nodes.
     pub nodes: Vec<NodeStatus>,
     /// Number of rules in anchors.
@@ -208,7 +210,7 @@ pub struct Lab {
     /// The plan of that declaration.
     pub plan: Plan,
     /// Addresses of the hosts that are not volumes.
-    pub cast: Cast,
+    pub cast: ExampleHosts,
     /// The name of the anchor's file in messages.
     pub file: String,
     /// The texts of the anchor since connections were last ended: an open one may have been permitted by any of them.
@@ -425,13 +427,13 @@ fn are_ends(lab: &Lab, ends: [Option<&str>; 2]) -> Result<()> {
 }
 
 fn count(router: &Router) -> usize {
-    use nixvol_net::pf::eval::List;
+    use nixvol_net::pf::eval::RuleList;
     let loaded = router.rules().machine().loaded();
     let rulesets = loaded.rulesets().iter().filter(|ruleset| !ruleset.path().is_empty());
-    rulesets.map(|ruleset| List::ALL.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
+    rulesets.map(|ruleset| RuleList::ALL.iter().map(|list| ruleset.rules(*list).len()).sum::<usize>()).sum()
 }
 
-fn status(lab: &Lab, router: &Router) -> Status {
+fn status(lab: &Lab, router: &Router) -> LabState {
     let topology = router.topology();
     let cut_from = |id: NodeId| {
         let cut = topology.nodes().filter(|(other, _)| router.ways().faults().is_cut(id, *other));
@@ -442,9 +444,9 @@ fn status(lab: &Lab, router: &Router) -> Status {
         provider: node.provider.clone(),
         addresses: node.addresses.clone(),
         side: match node.side {
-            Side::Here => "mac",
-            Side::Bridge(_) => "bridge",
-            Side::Outside => "outside",
+            NodeAttachment::Here => "mac",
+            NodeAttachment::Bridge(_) => "bridge",
+            NodeAttachment::Outside => "outside",
         }
         .to_owned(),
         cut_from: cut_from(id),
@@ -469,8 +471,8 @@ fn status(lab: &Lab, router: &Router) -> Status {
         },
         seconds: fault.until.map(|until| until.saturating_sub(now).as_secs()),
     };
-    let Counts { delivered, blocked, dropped } = router.counts();
-    Status {
+    let PacketCounts { delivered, blocked, dropped } = router.counts();
+    LabState {
         nodes: topology.nodes().map(node).collect(),
         rules: count(router),
         pipes: pipes.collect(),
@@ -524,7 +526,7 @@ fn filter(lab: &Lab, what: &str) -> Result<Filter> {
         bail!("there is no link `{what}`\nhint: links are numbered from 0 in the order of their declaration");
     };
     let router = lab.shared.router();
-    let members = |ends: &std::collections::BTreeSet<nixvol_net::model::End>| {
+    let members = |ends: &std::collections::BTreeSet<nixvol_net::model::Endpoint>| {
         ends.iter().flat_map(|end| router.topology().group(end.name().as_str())).collect()
     };
     Ok(Filter::Between(members(&link.from), members(&link.to)))

@@ -18,7 +18,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use nixvol_net::router::{Node, Side};
+use nixvol_net::router::{Node, NodeAttachment};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 /// The name of the TUN device in every namespace.
@@ -45,7 +45,7 @@ pub fn make(node: &Node) -> Result<SyncDevice> {
     settle(node);
     let mut netlink = Netlink::open()?;
     netlink.up(LOOPBACK, None)?;
-    if node.side == Side::Here {
+    if node.side == NodeAttachment::Here {
         // Aliases of volumes in 127/8 belong to other namespaces, so this one keeps 127.0.0.1 alone.
         netlink.remove_address(LOOPBACK, Ipv4Addr::LOCALHOST, 8)?;
         netlink.add_address(LOOPBACK, Ipv4Addr::LOCALHOST)?;
@@ -59,7 +59,7 @@ pub fn make(node: &Node) -> Result<SyncDevice> {
     if let Some(gateway) = node.gateway {
         netlink.add_route(index, Ipv4Net::from(gateway), None, None, None)?;
     }
-    let segment = (node.side == Side::Here).then_some(LOOPBACK_SEGMENT);
+    let segment = (node.side == NodeAttachment::Here).then_some(LOOPBACK_SEGMENT);
     netlink.add_route(index, everywhere, node.gateway, source, segment)?;
     for route in &node.routes {
         netlink.add_route(index, route.network, None, Some(route.source), segment)?;
@@ -93,7 +93,7 @@ fn settle(node: &Node) {
     }
     for scope in ["all", "default", NAME] {
         switches.push((format!("{ipv4}/conf/{scope}/rp_filter"), "0"));
-        if node.side == Side::Here {
+        if node.side == NodeAttachment::Here {
             switches.push((format!("{ipv4}/conf/{scope}/route_localnet"), "1"));
         }
     }

@@ -14,7 +14,7 @@ use tun_rs::SyncDevice;
 use super::device;
 
 /// A network namespace, and what this process holds of it.
-pub struct Space {
+pub struct NodeNamespace {
     /// A descriptor of the namespace.
     pub net: File,
     /// The router's side of the TUN device, whose interface is in the namespace.
@@ -24,13 +24,13 @@ pub struct Space {
 }
 
 /// Creates the namespace of a node.
-pub fn make(node: &Node, address: &str) -> Result<Space> {
-    let inside = || -> Result<Space> {
+pub fn make(node: &Node, address: &str) -> Result<NodeNamespace> {
+    let inside = || -> Result<NodeNamespace> {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         let net = File::open("/proc/thread-self/ns/net").context("cannot look at the namespace")?;
         let device = device::make(node)?;
         let listener = listen(address)?;
-        Ok(Space { net, device, listener })
+        Ok(NodeNamespace { net, device, listener })
     };
     let made = thread::scope(|scope| scope.spawn(inside).join());
     made.map_err(|_| anyhow!("the thread that makes namespaces failed"))?

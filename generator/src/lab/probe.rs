@@ -23,13 +23,13 @@ use nixvol_net::model::Protocol;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
 use nixvol_net::replay::{Client, Opened, Stack, client_sees};
-use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Rules, Side, Source, Topology};
+use nixvol_net::router::{AnchorSource, EGRESS, Filter, Node, NodeAttachment, NodeId, RouterRules, Topology};
 use serde::Serialize;
 
 use super::control::Lab;
 use super::node::inside;
 use super::serve::unreadable;
-use sockets::{Answer, Ask, BIG, SMALL};
+use sockets::{Ask, BIG, ProbeResult, SMALL};
 
 /// A port that only links without ports cover.
 const ANY_PORT: u16 = 40_004;
@@ -42,12 +42,12 @@ const SEEN: Duration = Duration::from_millis(100);
 
 /// A protocol, with a destination port for TCP and UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Service {
+pub struct ProbedService {
     pub protocol: Protocol,
     pub port: u16,
 }
 
-impl std::fmt::Display for Service {
+impl std::fmt::Display for ProbedService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.protocol {
             Protocol::Icmp => f.write_str("icmp"),
@@ -78,11 +78,11 @@ pub struct Probe {
     pub to: NodeId,
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
-    pub service: Service,
+    pub service: ProbedService,
     /// Payload bytes of a datagram.
     pub size: usize,
-    pub expected: Answer,
-    pub found: Answer,
+    pub expected: ProbeResult,
+    pub found: ProbeResult,
 }
 
 impl Probe {
@@ -134,7 +134,7 @@ pub struct Difference {
 
 /// The services to probe: the bounds of every declared port range, the ports just outside, and one port that no link
 /// names.
-fn services(plan: &Plan) -> Vec<Service> {
+fn services(plan: &Plan) -> Vec<ProbedService> {
     let mut ports: BTreeMap<Protocol, BTreeSet<u16>> = BTreeMap::new();
     let mut add = |protocol, port: u32| {
         if let Ok(port) = u16::try_from(port)
@@ -160,12 +160,12 @@ fn services(plan: &Plan) -> Vec<Service> {
     }
     let with_ports = ports
         .into_iter()
-        .flat_map(|(protocol, ports)| ports.into_iter().map(move |port| Service { protocol, port }));
-    with_ports.chain([Service { protocol: Protocol::Icmp, port: 0 }]).collect()
+        .flat_map(|(protocol, ports)| ports.into_iter().map(move |port| ProbedService { protocol, port }));
+    with_ports.chain([ProbedService { protocol: Protocol::Icmp, port: 0 }]).collect()
 }
 
 /// All probes that involve the Mac's rules.
-fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) -> Result<Vec<Probe>> {
+fn probes(lab: &Lab, topology: &Topology, services: &[ProbedService], anchor: &str) -> Result<Vec<Probe>> {
     let chosen = chosen(lab, topology);
     let mut probes = Vec::new();
     for &from in &chosen {
@@ -179,13 +179,13 @@ fn probes(lab: &Lab, topology: &Topology, services: &[Service], anchor: &str) ->
                 // For each pair, one fragmented datagram that passes and one that does not.
                 let mut is_asked = [false; 2];
                 for &service in services {
-                    let (trial, found, size) = (Trial::Whole, Answer::Silence, SMALL);
+                    let (trial, found, size) = (Trial::Whole, ProbeResult::Silence, SMALL);
                     let Some(expected) = expected(lab, anchor, source, destination, service, size)? else {
                         continue;
                     };
                     let small =
                         Probe { trial, from, to, source, destination, service, size, expected, found };
-                    let is_open = usize::from(expected == Answer::Connected);
+                    let is_open = usize::from(expected == ProbeResult::Connected);
                     let is_first = service.protocol == Protocol::Udp && !is_asked[is_open];
                     if is_first
                         && let Some(expected) =
@@ -208,10 +208,10 @@ fn loaded(lab: &Lab) -> String {
 }
 
 /// An anchor loaded on a Mac with these interfaces.
-fn rules(lab: &Lab, topology: &Topology, anchor: &str, interfaces: &Interfaces) -> Result<Rules> {
+fn rules(lab: &Lab, topology: &Topology, anchor: &str, interfaces: &Interfaces) -> Result<RouterRules> {
     let path = lab.plan.anchor.as_str();
-    let source = Source { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, interfaces };
-    Rules::load(topology, &source).map_err(|errors| anyhow!(unreadable(ANCHOR, &errors)))
+    let source = AnchorSource { main: STOCK_MAIN, path, text: anchor, file: ANCHOR, interfaces };
+    RouterRules::load(topology, &source).map_err(|errors| anyhow!(unreadable(ANCHOR, &errors)))
 }
 
 /// The nodes to probe: all; or, if there are many, those named in links and the first of each provider and kind.
@@ -226,20 +226,20 @@ fn chosen(lab: &Lab, topology: &Topology) -> Vec<NodeId> {
         .collect();
     let mut kinds = BTreeSet::new();
     let mut is_chosen = |node: &Node| {
-        let kind = (node.provider.clone(), node.side == Side::Here);
+        let kind = (node.provider.clone(), node.side == NodeAttachment::Here);
         is_few || node.provider.is_none() || named.contains(node.name.as_str()) || kinds.insert(kind)
     };
     topology.nodes().filter(|(_, node)| is_chosen(node)).map(|(id, _)| id).collect()
 }
 
 fn both_outside(one: &Node, other: &Node) -> bool {
-    one.side == Side::Outside && other.side == Side::Outside
+    one.side == NodeAttachment::Outside && other.side == NodeAttachment::Outside
 }
 
 /// The addresses of a node to probe. Loopback addresses are probed only from the Mac's own nodes.
 fn destinations(from: &Node, to: &Node, is_mac: bool) -> Vec<Ipv4Addr> {
     let count = if is_mac { 2 } else { to.addresses.len() };
-    let may_ask = |address: &Ipv4Addr| !address.is_loopback() || from.side == Side::Here;
+    let may_ask = |address: &Ipv4Addr| !address.is_loopback() || from.side == NodeAttachment::Here;
     to.addresses.iter().copied().take(count).filter(may_ask).collect()
 }
 
@@ -250,16 +250,16 @@ fn expected(
     anchor: &str,
     source: Ipv4Addr,
     destination: Ipv4Addr,
-    service: Service,
+    service: ProbedService,
     size: usize,
-) -> Result<Option<Answer>> {
+) -> Result<Option<ProbeResult>> {
     let explanation = explanation(lab, anchor, source, destination, service)?;
-    let is_own = |hop: &explain::Hop| hop.after.source == hop.after.destination;
+    let is_own = |hop: &explain::ExplainedHook| hop.after.source == hop.after.destination;
     if explanation.refused.is_some() || explanation.packet.iter().any(is_own) {
         return Ok(None);
     }
     if explanation.passes {
-        return Ok(Some(Answer::Connected));
+        return Ok(Some(ProbeResult::Connected));
     }
     // Whether the answer of a blocking rule reaches the client depends on more than the rule, so it is simulated.
     let topology = Topology::of(&lab.plan, &lab.cast);
@@ -271,18 +271,18 @@ fn expected(
 fn refusal(
     lab: &Lab,
     topology: Topology,
-    rules: Rules,
+    rules: RouterRules,
     (from, to): (Ipv4Addr, Ipv4Addr),
-    service: Service,
+    service: ProbedService,
     size: usize,
-) -> Answer {
+) -> ProbeResult {
     let port = (service.protocol != Protocol::Icmp).then_some(service.port);
     let opened = Opened { from, to, protocol: service.protocol.word(), port, size: Some(size) };
     match client_sees(&lab.plan, topology, rules, &opened, Stack::Linux) {
-        Some(Client::Refused | Client::RefusedLate) => Answer::Refused,
+        Some(Client::Refused | Client::RefusedLate) => ProbeResult::Refused,
         // Linux's TCP also treats an ICMP port unreachable as a refusal.
-        Some(Client::Error(error)) if error == "unreachable:3" => Answer::Refused,
-        _ => Answer::Silence,
+        Some(Client::Error(error)) if error == "unreachable:3" => ProbeResult::Refused,
+        _ => ProbeResult::Silence,
     }
 }
 
@@ -291,7 +291,7 @@ fn explanation(
     anchor: &str,
     source: Ipv4Addr,
     destination: Ipv4Addr,
-    service: Service,
+    service: ProbedService,
 ) -> Result<Explanation> {
     let to = match service.protocol {
         Protocol::Icmp => destination.to_string(),
@@ -304,19 +304,19 @@ fn explanation(
         protocol: Some(service.protocol.word()),
         egress: EGRESS,
     };
-    let rules = explain::Rules { anchor, name: ANCHOR, captured: &[] };
+    let rules = explain::ExplainedRules { anchor, name: ANCHOR, captured: &[] };
     explain::explain(&lab.declaration, &lab.plan, &rules, &question)
         .map_err(|error| anyhow!("{source} -> {to} cannot be explained: {error:?}"))
 }
 
 /// Opens listeners for all probes, which live until the result is dropped.
 fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<sockets::Listeners>> {
-    let mut asked: BTreeMap<NodeId, BTreeSet<(Ipv4Addr, Service)>> = BTreeMap::new();
+    let mut asked: BTreeMap<NodeId, BTreeSet<(Ipv4Addr, ProbedService)>> = BTreeMap::new();
     for probe in probes {
         asked.entry(probe.to).or_default().insert((probe.destination, probe.service));
     }
     sockets::allow_many()?;
-    let listen = |(id, asked): (NodeId, BTreeSet<(Ipv4Addr, Service)>)| {
+    let listen = |(id, asked): (NodeId, BTreeSet<(Ipv4Addr, ProbedService)>)| {
         let node = topology.node(id);
         // A published port is translated from the alias to the volume's own address.
         let at = asked.into_iter().map(|(address, service)| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nixvol_net::pf::eval::TCP;
-use nixvol_net::router::{NodeId, Router, Seen, Side, WatchId};
+use nixvol_net::router::{NodeAttachment, NodeId, Router, Seen, WatchId};
 use nixvol_net::wire::{self, OFFLOAD_HEADER, Offload};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -136,7 +136,7 @@ impl Loop<'_> {
             return true;
         };
         let Some(offload) = Offload::read(header) else { return true };
-        if router.topology().node(NodeId(number)).side == Side::Here {
+        if router.topology().node(NodeId(number)).side == NodeAttachment::Here {
             forbid_cutting_as_macos(bytes);
         }
         let (_, deliveries) = router.receive(NodeId(number), bytes, offload, now);

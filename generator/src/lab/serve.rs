@@ -17,7 +17,7 @@ use nixvol_net::explain::{STOCK_MAIN, examples};
 use nixvol_net::loading::Interfaces;
 use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{Cast, EGRESS, Router, Rules, Source, Topology, Ways};
+use nixvol_net::router::{AnchorSource, EGRESS, ExampleHosts, Router, RouterRules, Topology, Ways};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
@@ -27,7 +27,7 @@ use tun_rs::SyncDevice;
 use super::client::VARIABLE;
 use super::control::{self, Lab, Running};
 use super::enter::prepare;
-use super::node::{self, Space};
+use super::node::{self, NodeNamespace};
 use super::probe;
 use super::pump::{Shared, pump};
 use super::setup::{Setup, Task};
@@ -46,7 +46,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     let plan = Plan::of(&declaration);
     let cast = cast(&plan, &setup.task);
     let topology = Topology::of(&plan, &cast);
-    let source = Source {
+    let source = AnchorSource {
         main: STOCK_MAIN,
         path: plan.anchor.as_str(),
         text: &setup.anchor,
@@ -54,7 +54,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         interfaces: &Interfaces::logical(&plan, EGRESS),
     };
     let rules =
-        Rules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
+        RouterRules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
     let mut ways = Ways::new(&plan.pipes);
     if let Task::Test { .. } = setup.task {
         ways.ease();
@@ -72,7 +72,7 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     let mut nets = Vec::new();
     let mut devices = Vec::new();
     let mut listeners = vec![outside];
-    for Space { net, device, listener } in spaces {
+    for NodeNamespace { net, device, listener } in spaces {
         nets.push(net);
         devices.push(device);
         listeners.push(listener);
@@ -142,14 +142,15 @@ pub fn declared(input: &str) -> Result<Declaration> {
 }
 
 /// Errors of pf, in the format of pfctl.
-pub fn unreadable(file: &str, errors: &[nixvol_net::pf::Error]) -> String {
-    let line =
-        |error: &nixvol_net::pf::Error| format!("{file}:{}:{}: {}", error.line, error.column, error.message);
+pub fn unreadable(file: &str, errors: &[nixvol_net::pf::ParseError]) -> String {
+    let line = |error: &nixvol_net::pf::ParseError| {
+        format!("{file}:{}:{}: {}", error.line, error.column, error.message)
+    };
     errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Addresses of the hosts that are not volumes. Only probes need a host in a provider's network that is not a volume.
-fn cast(plan: &Plan, task: &Task) -> Cast {
+fn cast(plan: &Plan, task: &Task) -> ExampleHosts {
     let examples = examples(plan);
     let is_needed = |bridge: &usize| {
         let provider = &plan.bridges[*bridge].provider;
@@ -158,7 +159,12 @@ fn cast(plan: &Plan, task: &Task) -> Cast {
     let strangers = (0..plan.bridges.len())
         .filter(|bridge| matches!(task, Task::Test { .. }) && is_needed(bridge))
         .filter_map(|bridge| Some((bridge, examples.strangers[bridge]?)));
-    Cast { mac: examples.mac, lan: examples.lan, internet: examples.internet, strangers: strangers.collect() }
+    ExampleHosts {
+        mac: examples.mac,
+        lan: examples.lan,
+        internet: examples.internet,
+        strangers: strangers.collect(),
+    }
 }
 
 fn hosts(lines: &str, topology: &Topology) -> String {

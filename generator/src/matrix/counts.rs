@@ -1,6 +1,6 @@
 //! Counts the pairs of providers that pass everything, or something, with bit sets: for tables too large to print.
 
-use crate::model::{End, Name};
+use crate::model::{Endpoint, Name};
 use crate::plan::Plan;
 
 /// The numbers of cells with everything, and with something but not everything.
@@ -28,13 +28,13 @@ pub fn of(plan: &Plan) -> (usize, usize) {
 }
 
 /// Bit sets of the providers that endpoints cover as a whole, and of those that they cover in part.
-fn touched(plan: &Plan, ends: &[End], width: usize) -> (Vec<u64>, Vec<u64>) {
+fn touched(plan: &Plan, ends: &[Endpoint], width: usize) -> (Vec<u64>, Vec<u64>) {
     let number = |name: &Name| plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(name)).ok();
     let (mut whole, mut part) = (vec![0; width], vec![0; width]);
     for end in ends {
         let (number, bits) = match end {
-            End::Provider(name) => (number(name), &mut whole),
-            End::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), &mut part),
+            Endpoint::Provider(name) => (number(name), &mut whole),
+            Endpoint::Volume(name) => (plan.volume(name).and_then(|it| number(&it.provider)), &mut part),
         };
         if let Some(number) = number {
             bits[number / 64] |= 1u64 << (number % 64);

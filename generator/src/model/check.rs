@@ -15,7 +15,7 @@ use super::value::{AbsolutePath, AnchorPath, Name};
 use super::{Declaration, Rejected};
 use crate::input::{HostsFile, Input, VERSION};
 use crate::place::{At, FieldPath, Positions};
-use crate::problem::{Kind, PathReason, Problem};
+use crate::problem::{PathReason, Problem, ProblemKind};
 
 /// Directories that several programs share. The state directory must not be one: cleaning up removes files there by
 /// name.
@@ -79,7 +79,7 @@ pub fn declaration(mut input: Input, problems: Vec<Problem>) -> Result<Declarati
 impl Check<'_> {
     fn declaration(&mut self) -> Option<Declaration> {
         if let Some(found) = self.input.version.filter(|version| *version != VERSION) {
-            self.wrong(At::of(&["version"]), Kind::Version { found });
+            self.wrong(At::of(&["version"]), ProblemKind::Version { found });
         }
         let base = self.path("base", self.input.base.as_deref(), "/opt/nix-volumes", AbsolutePath::new);
         let state_dir = self.path(
@@ -137,7 +137,7 @@ impl Check<'_> {
         Some(declaration)
     }
 
-    fn wrong(&mut self, at: impl Into<FieldPath>, kind: Kind) {
+    fn wrong(&mut self, at: impl Into<FieldPath>, kind: ProblemKind) {
         self.problems.push(Problem::new(at, kind));
     }
 
@@ -146,7 +146,7 @@ impl Check<'_> {
         let [_, (_, state_dir), ..] = &paths;
         let is_shared = state_dir.as_deref().filter(|state| SHARED.contains(state));
         if let Some(found) = is_shared.map(str::to_owned) {
-            self.wrong(At::of(&["stateDir"]), Kind::Path { found, reason: PathReason::Shared });
+            self.wrong(At::of(&["stateDir"]), ProblemKind::Path { found, reason: PathReason::Shared });
         }
         let is_in =
             |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
@@ -157,7 +157,7 @@ impl Check<'_> {
                 let (Some(path), Some(with)) = (path, with) else { continue };
                 let beside = is_log(field, path) && *other == "stateDir" && is_in(path, with);
                 if path == with || (is_in(path, with) && !beside) || is_in(with, path) {
-                    let kind = Kind::PathsMeet {
+                    let kind = ProblemKind::PathsMeet {
                         path: path.clone(),
                         other: (*other).to_owned(),
                         with: with.clone(),
@@ -187,7 +187,7 @@ impl Check<'_> {
         match parse(found) {
             Ok(path) => Some(path),
             Err(reason) => {
-                self.wrong(at, Kind::Path { found: found.to_owned(), reason });
+                self.wrong(at, ProblemKind::Path { found: found.to_owned(), reason });
                 None
             }
         }
@@ -198,7 +198,7 @@ impl Check<'_> {
         match AnchorPath::new(found) {
             Ok(anchor) => Some(anchor),
             Err(reason) => {
-                self.wrong(At::of(&["anchor"]), Kind::Anchor { found: found.to_owned(), reason });
+                self.wrong(At::of(&["anchor"]), ProblemKind::Anchor { found: found.to_owned(), reason });
                 None
             }
         }
@@ -227,7 +227,7 @@ impl Check<'_> {
     fn network(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let network = self.cidr(at, text)?;
         if network.trunc() != network {
-            self.wrong(at, Kind::HostBits { found: network });
+            self.wrong(at, ProblemKind::HostBits { found: network });
         }
         Some(network.trunc())
     }
@@ -236,7 +236,7 @@ impl Check<'_> {
     fn cidr(&mut self, at: &At, text: &str) -> Option<Ipv4Net> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.wrong(at, Kind::NotANetwork { found: text.to_owned() });
+            self.wrong(at, ProblemKind::NotANetwork { found: text.to_owned() });
         }
         parsed
     }
@@ -258,7 +258,7 @@ impl Check<'_> {
             self.claim(&mut logical, format!("veth-{name}"), Owner::Volume(name));
             if input.providers.as_ref().is_some_and(|all| all.contains_key(name)) {
                 let (first, second) = (format!("provider `{name}`"), format!("volume `{name}`"));
-                let kind = Kind::NamesCollide { name: name.clone(), first, second };
+                let kind = ProblemKind::NamesCollide { name: name.clone(), first, second };
                 let at = At::of(&["volumes", name]);
                 self.problems.push(Problem::new(at, kind).with(At::of(&["providers", name])));
             }
@@ -273,7 +273,7 @@ impl Check<'_> {
         let at = At::of(&[kind, found]);
         self.name(&at, found, Name::LONGEST);
         if Name::RESERVED.contains(&found) {
-            self.wrong(at, Kind::ReservedName { found: found.to_owned() });
+            self.wrong(at, ProblemKind::ReservedName { found: found.to_owned() });
         }
     }
 
@@ -281,7 +281,7 @@ impl Check<'_> {
         match names.0.entry(name) {
             Entry::Occupied(entry) => {
                 let (name, first) = (entry.key().clone(), entry.get());
-                let kind = Kind::NamesCollide { name, first: first.words(), second: owner.words() };
+                let kind = ProblemKind::NamesCollide { name, first: first.words(), second: owner.words() };
                 self.problems.push(Problem::new(owner.at(), kind).with(first.at()));
             }
             Entry::Vacant(entry) => {
@@ -293,7 +293,7 @@ impl Check<'_> {
     fn name(&mut self, at: &At, found: &str, longest: usize) -> Option<Name> {
         let name = Name::new(found, longest);
         if name.is_none() {
-            self.wrong(at, Kind::Name { found: found.to_owned(), longest });
+            self.wrong(at, ProblemKind::Name { found: found.to_owned(), longest });
         }
         name
     }
@@ -307,7 +307,7 @@ impl Check<'_> {
         range: &'static str,
     ) -> Option<T> {
         if value.is_none() {
-            self.wrong(at, Kind::NumberOutOfRange { found: found.to_string(), range });
+            self.wrong(at, ProblemKind::NumberOutOfRange { found: found.to_string(), range });
         }
         value
     }
@@ -325,7 +325,7 @@ impl Check<'_> {
         if let Some(value) = parse(found) {
             return value;
         }
-        self.wrong(at, Kind::UnknownWord { found: found.to_owned(), known });
+        self.wrong(at, ProblemKind::UnknownWord { found: found.to_owned(), known });
         default
     }
 }

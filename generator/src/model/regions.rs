@@ -154,14 +154,14 @@ impl Place {
 
 /// Two regions, and the route between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct RegionPair {
     /// The region of the sender.
     pub from: Region,
     /// The region of the receiver.
     pub to: Region,
 }
 
-impl Span {
+impl RegionPair {
     /// The length of the route, in kilometres.
     pub fn kilometres(&self) -> f64 {
         self.way().0
@@ -195,7 +195,7 @@ impl Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for RegionPair {
     /// In words: `us-east-1 to westeurope, 6100 km`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}, {:.0} km", self.from.name, self.to.name, self.kilometres())

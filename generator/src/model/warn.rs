@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Declaration, End, Link, Volume, VolumeAttachment};
+use super::{Declaration, Endpoint, Link, Volume, VolumeAttachment};
 use crate::place::FieldPath;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Ranges that are not public: private use, carrier-grade NAT, benchmarking, documentation.
 const NOT_PUBLIC: [Ipv4Net; 8] = [
@@ -34,7 +34,7 @@ impl Declaration {
             let found = provider.network;
             let is_public = !NOT_PUBLIC.iter().any(|space| space.contains(&found));
             let at = FieldPath::of(&["providers", name.as_str(), "network"]);
-            is_public.then(|| Problem::new(at, Kind::PublicSpace { found }))
+            is_public.then(|| Problem::new(at, ProblemKind::PublicSpace { found }))
         });
         let masqueraded = self.links.iter().filter(|link| link.masquerade).filter_map(|link| {
             let kind = self.not_masqueraded(link)?;
@@ -45,7 +45,7 @@ impl Declaration {
             |link: &&Link| link.conditions.is_some_and(|it| it.jitter_ms.is_some_and(|ms| ms > 0));
         let jittery = self.links.iter().filter(is_jittery).map(|link| {
             let at = FieldPath::of(&["links".to_owned(), link.index.to_string()]);
-            Problem::new(at.child("conditions").child("jitterMs"), Kind::JitterOnMac)
+            Problem::new(at.child("conditions").child("jitterMs"), ProblemKind::JitterOnMac)
         });
         let mut warnings: Vec<Problem> = public.chain(masqueraded).chain(jittery).collect();
         warnings.sort_by(|a, b| (&a.at, a.kind.code()).cmp(&(&b.at, b.kind.code())));
@@ -54,7 +54,7 @@ impl Declaration {
 
     /// A sender and a served volume between which the link would masquerade, which macOS cannot do: what comes in for an
     /// address of the Mac from a guest, or from another Mac, leaves by no interface.
-    fn not_masqueraded(&self, link: &Link) -> Option<Kind> {
+    fn not_masqueraded(&self, link: &Link) -> Option<ProblemKind> {
         let mac = |volume: &Volume| self.mesh.as_ref().map(|mesh| mesh.mac_of(&volume.provider));
         let by = |attachment: Option<VolumeAttachment>, is_same_mac: bool| {
             link.directions().find_map(|(from, to)| {
@@ -71,23 +71,23 @@ impl Declaration {
             })
         };
         let guest = by(Some(VolumeAttachment::Guest), true)
-            .map(|(guest, address, volume)| Kind::MasqueradeFromGuest { guest, address, volume });
+            .map(|(guest, address, volume)| ProblemKind::MasqueradeFromGuest { guest, address, volume });
         guest.or_else(|| {
             let (sender, address, volume) = by(None, false)?;
-            Some(Kind::MasqueradeFromMac { sender, address, volume })
+            Some(ProblemKind::MasqueradeFromMac { sender, address, volume })
         })
     }
 
     /// The volumes of an endpoint, by name, that have this attachment; `None` means any.
     fn members<'a>(
         &'a self,
-        end: &'a End,
+        end: &'a Endpoint,
         attachment: Option<VolumeAttachment>,
     ) -> impl Iterator<Item = (&'a super::Name, &'a Volume)> {
         self.volumes.iter().filter(move |(name, volume)| {
             let is_of_end = match end {
-                End::Provider(provider) => volume.provider == *provider,
-                End::Volume(of) => *name == of,
+                Endpoint::Provider(provider) => volume.provider == *provider,
+                Endpoint::Volume(of) => *name == of,
             };
             is_of_end && attachment.is_none_or(|attachment| volume.attachment == attachment)
         })

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::regions::{Region, Span};
-use super::{Conditions, Declaration, End, Link};
+use super::regions::{Region, RegionPair};
+use super::{Conditions, Declaration, Endpoint, Link};
 
 /// One direction of a link with conditions. If they depend on regions, it is limited to the endpoints in two of these.
-pub struct Way<'a> {
+pub struct LinkDirection<'a> {
     /// The link.
     pub link: &'a Link,
     /// The senders.
-    pub from: BTreeSet<End>,
+    pub from: BTreeSet<Endpoint>,
     /// The receivers.
-    pub to: BTreeSet<End>,
+    pub to: BTreeSet<Endpoint>,
     /// The conditions, with the latency of regions resolved.
     pub conditions: Conditions,
 }
@@ -20,13 +20,13 @@ pub struct Way<'a> {
 impl Declaration {
     /// All directions that have conditions, in the order of links; forward before reverse, then by region names. With
     /// several Macs, those of senders on this one: a packet goes through a pipe once, on the Mac of its sender.
-    pub fn ways(&self) -> Vec<Way<'_>> {
+    pub fn ways(&self) -> Vec<LinkDirection<'_>> {
         let mut all = Vec::new();
         for link in &self.links {
             let Some(conditions) = link.conditions else { continue };
             for (from, to) in link.directions() {
-                let is_here = |end: &&End| self.remote_mac(self.provider_of(end)).is_none();
-                let from: BTreeSet<End> = from.iter().filter(is_here).cloned().collect();
+                let is_here = |end: &&Endpoint| self.remote_mac(self.provider_of(end)).is_none();
+                let from: BTreeSet<Endpoint> = from.iter().filter(is_here).cloned().collect();
                 if from.is_empty() {
                     continue;
                 }
@@ -34,7 +34,7 @@ impl Declaration {
                     self.between_regions(link, &from, to, &mut all);
                 } else {
                     let to = to.clone();
-                    all.push(Way { link, from, to, conditions: conditions.over(None) });
+                    all.push(LinkDirection { link, from, to, conditions: conditions.over(None) });
                 }
             }
         }
@@ -45,27 +45,28 @@ impl Declaration {
     fn between_regions<'a>(
         &self,
         link: &'a Link,
-        from: &BTreeSet<End>,
-        to: &BTreeSet<End>,
-        all: &mut Vec<Way<'a>>,
+        from: &BTreeSet<Endpoint>,
+        to: &BTreeSet<Endpoint>,
+        all: &mut Vec<LinkDirection<'a>>,
     ) {
         let Some(conditions) = link.conditions else { return };
         let (from, to) = (self.by_region(from), self.by_region(to));
         for (sender, from) in &from {
             for (receiver, to) in &to {
-                let span = Span { from: *sender, to: *receiver };
-                let leaves = |end: &End| to.iter().any(|to| self.provider_of(to) != self.provider_of(end));
+                let span = RegionPair { from: *sender, to: *receiver };
+                let leaves =
+                    |end: &Endpoint| to.iter().any(|to| self.provider_of(to) != self.provider_of(end));
                 if from.iter().any(leaves) {
                     let conditions = conditions.over(Some(span));
-                    all.push(Way { link, from: from.clone(), to: to.clone(), conditions });
+                    all.push(LinkDirection { link, from: from.clone(), to: to.clone(), conditions });
                 }
             }
         }
     }
 
     /// Groups endpoints by the region of their provider. The model ensures that each has one.
-    fn by_region(&self, ends: &BTreeSet<End>) -> BTreeMap<Region, BTreeSet<End>> {
-        let mut all: BTreeMap<Region, BTreeSet<End>> = BTreeMap::new();
+    fn by_region(&self, ends: &BTreeSet<Endpoint>) -> BTreeMap<Region, BTreeSet<Endpoint>> {
+        let mut all: BTreeMap<Region, BTreeSet<Endpoint>> = BTreeMap::new();
         for end in ends {
             if let Some(region) = self.providers[self.provider_of(end)].region {
                 all.entry(region).or_default().insert(end.clone());

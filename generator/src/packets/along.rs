@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use super::diagram::{Diagrams, Map, Memo};
-use super::{Family, Side, Space};
+use super::{PacketFamily, Side, Space};
 
 /// Runs of addresses: the function that remains after their bits, and the index after the last address of the run.
 pub type Runs = Rc<[(Map, usize)]>;
@@ -33,7 +33,8 @@ impl<'a> Along<'a> {
     /// A function along the addresses `from..to`, which agree in all bits before the function's first level.
     fn within(&mut self, diagrams: &Diagrams, map: Map, first: u16, (from, to): (usize, usize)) -> Runs {
         let bits = |at: usize| u32::from(self.addresses[at]);
-        let (Some(last), end) = (to.checked_sub(1).filter(|last| from <= *last), first + Family::Inet.bits())
+        let (Some(last), end) =
+            (to.checked_sub(1).filter(|last| from <= *last), first + PacketFamily::Inet.bits())
         else {
             return Rc::new([]);
         };

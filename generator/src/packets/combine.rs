@@ -4,7 +4,7 @@ use super::diagram::{Diagrams, Map, Memo, OVER, Set};
 
 /// A row of a first-match table: some packets and their value. Adjacent rows with the same `top` are combined first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct FirstMatchRow {
     /// The first part of the match; usually direction, interface, family and source.
     pub top: Set,
     /// The value for the packets of `top` that match; undecided for those that do not, usually by destination and
@@ -40,8 +40,8 @@ impl Diagrams {
 
     /// For each packet the value of the first row that matches; undecided if none does. The rows are combined by
     /// halves, which avoids applying each row to the combination of all rows after it.
-    pub fn first_match(&mut self, rows: &[Row]) -> Map {
-        let runs: Vec<&[Row]> = rows.chunk_by(|one, other| one.top == other.top).collect();
+    pub fn first_match(&mut self, rows: &[FirstMatchRow]) -> Map {
+        let runs: Vec<&[FirstMatchRow]> = rows.chunk_by(|one, other| one.top == other.top).collect();
         let first = self.by_halves(
             &runs,
             &|run| run.len(),

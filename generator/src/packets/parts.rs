@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Family, Field, Map, Set, Side, Space, protocol};
+use super::{Field, Map, PacketFamily, Set, Side, Space, protocol};
 
 impl Space {
     /// The addresses of a set that restricts only one side, as ranges of numbers of a family.
-    pub fn address_ranges(&mut self, set: Set, side: Side, family: Family) -> Vec<(u128, u128)> {
+    pub fn address_ranges(&mut self, set: Set, side: Side, family: PacketFamily) -> Vec<(u128, u128)> {
         let level = self.family_level();
-        let of_family = self.fixed(set.as_map(), level..level + 1, u128::from(family == Family::Inet6));
+        let of_family = self.fixed(set.as_map(), level..level + 1, u128::from(family == PacketFamily::Inet6));
         let start = self.side_levels(side).start;
         self.number_ranges(of_family, start..start + family.bits())
     }

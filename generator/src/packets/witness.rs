@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::{Direction, Family, Field, Map, Row, Set, Side, Space, number_of, protocol};
+use super::{
+    Field, FirstMatchRow, Map, PacketDirection, PacketFamily, Set, Side, Space, number_of, protocol,
+};
 
 /// One packet at one of pf's hooks. Fields that its protocol lacks have no meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Packet {
+pub struct WitnessPacket {
     /// The direction of the hook.
-    pub direction: Direction,
+    pub direction: PacketDirection,
     /// The interface of the hook; a name that is not distinguished is the stranger.
     pub interface: String,
     /// The source address.
@@ -66,11 +68,11 @@ impl Bits {
     }
 }
 
-impl Default for Packet {
+impl Default for WitnessPacket {
     /// A SYN to port 443 that comes in on the stranger.
     fn default() -> Self {
         Self {
-            direction: Direction::In,
+            direction: PacketDirection::In,
             interface: String::new(),
             source: IpAddr::from([198, 51, 100, 7]),
             destination: IpAddr::from([198, 51, 100, 7]),
@@ -88,7 +90,7 @@ impl Default for Packet {
 
 impl Space {
     /// A packet of a set, `None` if it is empty. Each preference is honoured if the earlier ones allow it.
-    pub fn witness(&mut self, set: Set, preferences: &[Set]) -> Option<Packet> {
+    pub fn witness(&mut self, set: Set, preferences: &[Set]) -> Option<WitnessPacket> {
         let mut set = set;
         for preference in preferences {
             let both = self.and(set, *preference);
@@ -100,7 +102,7 @@ impl Space {
     }
 
     /// Any packet of a set, as close to the default packet as the set allows; `None` if it is empty.
-    pub fn any(&self, set: Set) -> Option<Packet> {
+    pub fn any(&self, set: Set) -> Option<WitnessPacket> {
         let usual = &self.usual;
         let way = self.diagrams.pick(set.as_map(), Set::NONE.as_map(), |level| usual.has(level))?;
         Some(self.packet(&way))
@@ -108,7 +110,7 @@ impl Space {
 
     /// Any packet that a row of a first-match table matches. Cheap if the row's function tests few of the bits that its
     /// `top` tests.
-    pub fn any_of_row(&mut self, Row { top, then }: Row) -> Option<Packet> {
+    pub fn any_of_row(&mut self, FirstMatchRow { top, then }: FirstMatchRow) -> Option<WitnessPacket> {
         let (mut wished, mut told) = (self.usual.clone(), Bits::default());
         let mut way = self.diagrams.pick(top.as_map(), Set::NONE.as_map(), |level| wished.has(level))?;
         for (level, bit) in &way {
@@ -127,19 +129,19 @@ impl Space {
     }
 
     /// Every value of a function, each with a packet that has it.
-    pub fn each(&self, map: Map) -> Vec<(u32, Packet)> {
+    pub fn each(&self, map: Map) -> Vec<(u32, WitnessPacket)> {
         let found = self.diagrams.each_number(map);
         found.into_iter().map(|(number, way)| (number, self.packet(&way))).collect()
     }
 
     /// The value of a function for a packet.
-    pub fn of(&self, map: Map, packet: &Packet) -> u32 {
+    pub fn of(&self, map: Map, packet: &WitnessPacket) -> u32 {
         let bits = self.bits(packet);
         self.diagrams.number(map, |level| bits.has(level))
     }
 
     /// The values of several functions for a packet.
-    pub fn all_of_packet<const N: usize>(&self, maps: [Map; N], packet: &Packet) -> [u32; N] {
+    pub fn all_of_packet<const N: usize>(&self, maps: [Map; N], packet: &WitnessPacket) -> [u32; N] {
         let bits = self.bits(packet);
         let mut values = [0; N];
         for (value, map) in values.iter_mut().zip(maps) {
@@ -149,12 +151,12 @@ impl Space {
     }
 
     /// Whether a packet is in a set.
-    pub fn has(&self, set: Set, packet: &Packet) -> bool {
+    pub fn has(&self, set: Set, packet: &WitnessPacket) -> bool {
         self.of(set.as_map(), packet) == 1
     }
 
-    fn numbers_of(&self, packet: &Packet) -> [(Range<u16>, u128); 13] {
-        let family = Family::of(packet.source);
+    fn numbers_of(&self, packet: &WitnessPacket) -> [(Range<u16>, u128); 13] {
+        let family = PacketFamily::of(packet.source);
         let known = self.interfaces.binary_search(&packet.interface);
         let address = |side, address| {
             let start = self.side_levels(side).start;
@@ -163,9 +165,9 @@ impl Space {
         let field = |field, number: u16| (self.field_levels(field), u128::from(number));
         let direction = Self::direction_level();
         [
-            (direction..direction + 1, u128::from(packet.direction == Direction::Out)),
+            (direction..direction + 1, u128::from(packet.direction == PacketDirection::Out)),
             (self.interface_levels(), known.unwrap_or(self.interfaces.len()) as u128),
-            (self.family_level()..self.family_level() + 1, u128::from(family == Family::Inet6)),
+            (self.family_level()..self.family_level() + 1, u128::from(family == PacketFamily::Inet6)),
             address(Side::Source, packet.source),
             address(Side::Destination, packet.destination),
             field(Field::Protocol, protocol::code(packet.protocol)),
@@ -180,7 +182,7 @@ impl Space {
     }
 
     /// The bits of a packet by level.
-    pub(super) fn bits(&self, packet: &Packet) -> Bits {
+    pub(super) fn bits(&self, packet: &WitnessPacket) -> Bits {
         let mut bits = Bits::default();
         for (levels, number) in self.numbers_of(packet) {
             bits.put_number(levels, number);
@@ -189,7 +191,7 @@ impl Space {
     }
 
     /// The packet on a path: its bits where the path fixes them, those of the default packet elsewhere.
-    fn packet(&self, way: &[(u16, bool)]) -> Packet {
+    fn packet(&self, way: &[(u16, bool)]) -> WitnessPacket {
         let mut bits = self.usual.clone();
         for (level, bit) in way {
             bits.put(*level, *bit);
@@ -197,7 +199,7 @@ impl Space {
         let number = |levels: Range<u16>| bits.number(levels);
         let direction = Self::direction_level();
         let inet6 = bits.has(self.family_level());
-        let family = if inet6 { Family::Inet6 } else { Family::Inet };
+        let family = if inet6 { PacketFamily::Inet6 } else { PacketFamily::Inet };
         let address = |side| {
             let start = self.side_levels(side).start;
             family.address(number(start..start + family.bits()))
@@ -205,8 +207,8 @@ impl Space {
         let port = |field| u16::try_from(number(self.field_levels(field))).unwrap_or(u16::MAX);
         let byte = |field| u8::try_from(number(self.field_levels(field))).unwrap_or(u8::MAX);
         let interface = usize::try_from(number(self.interface_levels())).unwrap_or(usize::MAX);
-        Packet {
-            direction: if bits.has(direction) { Direction::Out } else { Direction::In },
+        WitnessPacket {
+            direction: if bits.has(direction) { PacketDirection::Out } else { PacketDirection::In },
             interface: self.interfaces.get(interface).unwrap_or(&self.stranger).clone(),
             source: address(Side::Source),
             destination: address(Side::Destination),

@@ -33,16 +33,17 @@ mod verdict;
 mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};
-pub use decide::Step;
+pub use decide::HookStep;
 pub use loaded::{Loaded, LoadedRuleset};
 pub use packet::{
-    ACK, ESP, Hook, ICMP, Inner, Ip, Packet, PacketError, Part, RST, SYN, Segment, TCP, Transport, UDP,
+    ACK, ESP, FragmentPart, Hook, ICMP, Inner, Ip, Packet, PacketError, RST, SYN, TCP, TcpSegment, Transport,
+    UDP,
 };
-pub use rule::{AddressTest, Call, CompiledRule, List, Side};
+pub use rule::{AddressTest, Call, CompiledRule, HostTest, RuleList};
 pub use tables::{TableId, Tables};
 pub use verdict::{
-    Answer, Detail, Form, Outcome, RuleRef, Scrubbed, Shaping, StateUse, TranslationKind, TranslationRef,
-    Verdict, Via,
+    Detail, Form, Outcome, PathVerdicts, RuleRef, Scrubbed, Shaping, StateUse, TranslationKind,
+    TranslationRef, Verdict, Via,
 };
 
 use std::net::IpAddr;
@@ -114,7 +115,7 @@ impl Machine {
 
     /// Replaces one list of the main ruleset; tables and everything else stay. It lets a caller that knows which
     /// rules can match at all leave out the others.
-    pub fn replace(&mut self, list: List, rules: Vec<CompiledRule>) {
+    pub fn replace(&mut self, list: RuleList, rules: Vec<CompiledRule>) {
         self.loaded.replace(list, rules);
     }
 
@@ -157,7 +158,7 @@ impl Machine {
     }
 
     /// Evaluates pf for a packet, which may create states and match those of earlier packets.
-    pub fn eval(&mut self, packet: &Packet) -> Answer {
+    pub fn eval(&mut self, packet: &Packet) -> PathVerdicts {
         for hook in &packet.hooks {
             self.loaded.names.intern(&hook.interface);
         }
@@ -182,19 +183,19 @@ impl Machine {
     }
 
     /// The first step at the next hook of a packet, which sees it as the previous hook left it.
-    pub fn enter(&mut self, passage: &mut Passage, direction: Direction, interface: &str) -> Step {
+    pub fn enter(&mut self, passage: &mut Passage, direction: Direction, interface: &str) -> HookStep {
         let name = self.loaded.names.intern(interface);
         passage.flow.enter(direction, name);
         enter(&self.loaded, &mut self.memory, &mut passage.flow)
     }
 
     /// The next step at the same hook, after the packet has left a pipe.
-    pub fn emerge(&mut self, passage: &mut Passage) -> Step {
+    pub fn emerge(&mut self, passage: &mut Passage) -> HookStep {
         emerge(&self.loaded, &mut self.memory, &mut passage.flow)
     }
 
     /// The verdict on a packet that finds no state: the first packet that pf sees.
-    pub fn decide(&self, packet: &Packet) -> Answer {
+    pub fn decide(&self, packet: &Packet) -> PathVerdicts {
         run(&self.loaded, &mut Memory::default(), packet)
     }
 }
@@ -266,7 +267,7 @@ fn interface_of(loaded: &Loaded, packet: &Packet, hook: &Hook) -> NameId {
     STRANGER.saturating_sub(first.and_then(|first| NameId::try_from(first).ok()).unwrap_or(0))
 }
 
-fn run(loaded: &Loaded, memory: &mut Memory, packet: &Packet) -> Answer {
+fn run(loaded: &Loaded, memory: &mut Memory, packet: &Packet) -> PathVerdicts {
     let tag = packet.tag.as_deref().map_or(0, |tag| loaded.names.get(tag));
     let mut hops = Vec::with_capacity(packet.hooks.len());
     let mut flow: Option<Flow> = None;
@@ -286,10 +287,10 @@ fn run(loaded: &Loaded, memory: &mut Memory, packet: &Packet) -> Answer {
     }
     let action = hops.last().map_or(Outcome::Pass, |verdict| verdict.action);
     match hops.pop() {
-        Some(single) if !packet.is_path => Answer::Single(single),
+        Some(single) if !packet.is_path => PathVerdicts::Single(single),
         last => {
             hops.extend(last);
-            Answer::Path { action, hops }
+            PathVerdicts::Path { action, hops }
         }
     }
 }

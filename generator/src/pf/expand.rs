@@ -7,7 +7,7 @@
 use super::host::Host;
 use super::names::{ICMP, ICMP6, Names, PORT_UNREACHABLE, PORT_UNREACHABLE6, TCP, UDP};
 use super::syntax::{
-    Action, Address, Block, Endpoint, Family, Icmp, IdMatch, Interface, NumberMatch, PoolHost, PortMatch,
+    Action, Address, Block, Family, HostMatch, Icmp, IdMatch, Interface, NumberMatch, PoolHost, PortMatch,
     Rule, SourceTrack, StateKind,
 };
 
@@ -295,16 +295,16 @@ fn endpoint(
     port: Option<PortMatch>,
     family: Option<Family>,
     problems: &mut Problems,
-) -> Endpoint {
+) -> HostMatch {
     let Some(host) = host else {
-        return Endpoint { not: false, address: Address::Any, port };
+        return HostMatch { not: false, address: Address::Any, port };
     };
     let address = host.finish(family).unwrap_or_else(|message| {
         problems.fatal = true;
         problems.messages.push(message);
         Address::Any
     });
-    Endpoint { not: host.not, address, port }
+    HostMatch { not: host.not, address, port }
 }
 
 fn fill_pool(rule: &mut Rule, draft: &Draft, problems: &mut Problems) {

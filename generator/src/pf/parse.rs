@@ -27,7 +27,7 @@ use super::environment::Environment;
 use super::expand::{Draft, expand};
 use super::names::Names;
 use super::syntax::{
-    Action, BlockPolicy, LoadAnchor, Note, Place, Rule, Ruleset, Setting, SettingValue, StatePolicy,
+    Action, BlockPolicy, LoadAnchor, Note, Position, Rule, Ruleset, Setting, SettingValue, StatePolicy,
 };
 use super::token::{Kind, Lexer};
 
@@ -45,7 +45,7 @@ const DEEPEST: usize = 64;
 
 /// An error in the input: something that pfctl rejects, or a limit of this parser.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Error {
+pub struct ParseError {
     /// The included or loaded file; `None` for the input itself.
     pub file: Option<String>,
     /// The line, from 1, as pfctl reports it.
@@ -56,14 +56,14 @@ pub struct Error {
     pub message: String,
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ParseError {
     /// `LINE:COLUMN: message`; the caller prepends the file name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.line, self.column, self.message)
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for ParseError {}
 
 /// Parses a ruleset.
 ///
@@ -79,11 +79,11 @@ impl std::error::Error for Error {}
 /// let errors = parse("pass\npass to port 22\n", &Environment::default()).unwrap_err();
 /// assert_eq!(errors[0].line, 2);
 /// ```
-pub fn parse(text: &str, environment: &Environment) -> Result<Ruleset, Vec<Error>> {
+pub fn parse(text: &str, environment: &Environment) -> Result<Ruleset, Vec<ParseError>> {
     parse_at(text, environment, "")
 }
 
-fn parse_at(text: &str, environment: &Environment, anchor: &str) -> Result<Ruleset, Vec<Error>> {
+fn parse_at(text: &str, environment: &Environment, anchor: &str) -> Result<Ruleset, Vec<ParseError>> {
     let mut parser = Parser::new(text, environment, anchor);
     parser.ruleset();
     parser.load_anchors();
@@ -141,14 +141,14 @@ pub(super) struct Parser<'e> {
     ahead: Option<Kind>,
     /// Number of tokens to consume before a syntax error is reported again.
     quiet: u8,
-    errors: Vec<(Place, String)>,
-    foreign_errors: Vec<Error>,
+    errors: Vec<(Position, String)>,
+    foreign_errors: Vec<ParseError>,
     /// If the input is not meant for pfctl at all: number of errors up to the one that says so.
     given_up: Option<usize>,
     notes: Vec<Note>,
     files: Vec<String>,
     /// Where the current statement begins.
-    pub(super) start: Place,
+    pub(super) start: Position,
     section: Section,
     require_order: bool,
     block_policy: BlockPolicy,
@@ -178,7 +178,7 @@ impl<'e> Parser<'e> {
             given_up: None,
             notes: Vec::new(),
             files: vec![String::new()],
-            start: Place::default(),
+            start: Position::default(),
             section: Section::None,
             require_order: true,
             block_policy: BlockPolicy::Drop,
@@ -192,12 +192,12 @@ impl<'e> Parser<'e> {
         }
     }
 
-    fn finish(mut self) -> Result<Ruleset, Vec<Error>> {
+    fn finish(mut self) -> Result<Ruleset, Vec<ParseError>> {
         let mut errors = self.foreign_errors;
         self.errors.truncate(self.given_up.unwrap_or(usize::MAX));
         for (place, message) in self.errors {
             let file = self.files.get(place.file as usize).filter(|name| !name.is_empty()).cloned();
-            errors.push(Error { file, line: place.line, column: place.column, message });
+            errors.push(ParseError { file, line: place.line, column: place.column, message });
         }
         if !errors.is_empty() {
             errors.sort();
@@ -347,7 +347,7 @@ impl<'e> Parser<'e> {
     }
 
     /// Records a remark that is not an error.
-    pub(super) fn note(&mut self, place: Place, message: String) {
+    pub(super) fn note(&mut self, place: Position, message: String) {
         self.notes.push(Note { place, message });
     }
 

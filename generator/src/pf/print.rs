@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use super::names::{self, Names};
 use super::syntax::{
-    Action, Address, AnchorCall, Block, Direction, Dummynet, Endpoint, Family, FragmentCache, Icmp, Log,
+    Action, Address, AnchorCall, Block, Direction, Dummynet, Family, FragmentCache, HostMatch, Icmp, Log,
     NumberMatch, PortMatch, Rule, Ruleset, StateKind, TcpFlags, UNKNOWN_ID,
 };
 
@@ -217,7 +217,7 @@ impl Printer {
     }
 
     fn endpoints(&mut self, rule: &Rule) {
-        let everything = Endpoint::default();
+        let everything = HostMatch::default();
         let binat = is_binat(rule);
         if rule.source == everything && rule.destination == everything && rule.os.is_none() && !binat {
             return self.put(" all");
@@ -231,7 +231,7 @@ impl Printer {
         self.endpoint(&rule.destination, rule);
     }
 
-    fn endpoint(&mut self, endpoint: &Endpoint, rule: &Rule) {
+    fn endpoint(&mut self, endpoint: &HostMatch, rule: &Rule) {
         if endpoint.not {
             self.put("! ");
         }

@@ -15,11 +15,11 @@ mod state;
 
 pub use action::{Action, Block, Dummynet, FragmentCache, Scrub};
 pub use condition::{
-    Address, Direction, Dynamic, Endpoint, Family, Icmp, IdMatch, Interface, NumberMatch, PortMatch, Tagged,
+    Address, Direction, Dynamic, Family, HostMatch, Icmp, IdMatch, Interface, NumberMatch, PortMatch, Tagged,
     TcpFlags, UNKNOWN_ID,
 };
-pub use place::Place;
+pub use place::Position;
 pub use pool::{EndpointKind, Pool, PoolHost, PoolKind, Route, RouteKind};
-pub use ruleset::{AnchorCall, LoadAnchor, Note, Rule, Rules, Ruleset};
+pub use ruleset::{AnchorCall, LoadAnchor, Note, Rule, RuleLists, Ruleset};
 pub use setting::{BlockPolicy, SetOption, Setting, SettingValue, Table, TableEntry, TableSource};
 pub use state::{Log, Overload, SourceTrack, StateKind, StateOptions, StatePolicy};

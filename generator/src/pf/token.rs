@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::syntax::Place;
+use super::syntax::Position;
 
 /// Longest word or quoted string.
 const LONGEST_WORD: usize = 8094;
@@ -70,9 +70,9 @@ pub(super) struct Lexer {
     expanded: usize,
     macros: HashMap<String, (Rc<[u8]>, bool)>,
     /// Where the last token begins.
-    pub place: Place,
+    pub place: Position,
     /// Errors of the lexer, which the parser collects.
-    pub complaints: Vec<(Place, String)>,
+    pub complaints: Vec<(Position, String)>,
 }
 
 /// All keywords, sorted.
@@ -120,7 +120,7 @@ impl Lexer {
             expansion: None,
             expanded: 0,
             macros: HashMap::new(),
-            place: Place { file: 0, line: 1, column: 1 },
+            place: Position { file: 0, line: 1, column: 1 },
             complaints: Vec::new(),
         };
         lexer.open(text, 0);
@@ -275,7 +275,7 @@ impl Lexer {
         let source = self.source();
         let offset = byte.map_or(source.at, |byte| byte.offset);
         let column = u32::try_from(offset.saturating_sub(source.line_start)).unwrap_or(u32::MAX - 1) + 1;
-        self.place = Place { file: source.file, line: source.line, column };
+        self.place = Position { file: source.file, line: source.line, column };
     }
 
     /// The next token; [`Self::place`] is where it begins.

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Bridge, Plan, Volume};
+use super::{Bridge, Plan, PlannedVolume};
 use crate::model::VolumeAttachment;
 
 /// The anchor for partitions and slowed paths; it sorts before the default anchor.
@@ -15,7 +15,7 @@ pub const ANCHOR: &str = "com.apple/249.nixvol-faults";
 
 /// An endpoint in the rules of a fault: a table of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Table<'a> {
+pub struct FaultTable<'a> {
     /// Whether it is the first endpoint that was named; the other may be missing.
     pub is_first: bool,
     /// Whether the table has only those of the addresses that the Mac itself has.
@@ -25,13 +25,13 @@ pub struct Table<'a> {
 }
 
 /// The endpoint that a table stands for: `one1-aws`, `two1` for all others, `one1h-aws` for its addresses on this Mac.
-pub fn table(name: &str) -> Option<Table<'_>> {
+pub fn table(name: &str) -> Option<FaultTable<'_>> {
     let is_first = name.starts_with("one");
     let rest = name.strip_prefix("one").or_else(|| name.strip_prefix("two"))?;
     let (number, end) = rest.split_once('-').map_or((rest, None), |(number, end)| (number, Some(end)));
     let (digits, is_here) = number.strip_suffix('h').map_or((number, false), |digits| (digits, true));
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number && (end.is_some() || !is_first)).then_some(Table { is_first, is_here, end })
+    (is_number && (end.is_some() || !is_first)).then_some(FaultTable { is_first, is_here, end })
 }
 
 /// The two endpoints of a fault by the tables of one of its rules, the first one first.
@@ -46,7 +46,7 @@ pub fn ends<'a>(from: &'a str, to: &'a str) -> Option<(&'a str, Option<&'a str>)
 
 /// The addresses of an endpoint of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reach {
+pub struct FaultEndpoint {
     /// The networks that belong to it.
     pub networks: Vec<Ipv4Net>,
     /// Addresses in these networks that do not: if the other endpoint is a volume of this provider, the volume's
@@ -57,8 +57,8 @@ pub struct Reach {
 /// The addresses of an endpoint, where `other` is the other one. A provider has its network and the localhost aliases
 /// of its volumes; a volume has its address and its alias; `None` has what every provider but `other` has. `None` if the
 /// plan has no such name.
-pub fn reach(plan: &Plan, end: Option<&str>, other: Option<&str>) -> Option<Reach> {
-    let mut all = Reach { networks: Vec::new(), without: Vec::new() };
+pub fn reach(plan: &Plan, end: Option<&str>, other: Option<&str>) -> Option<FaultEndpoint> {
+    let mut all = FaultEndpoint { networks: Vec::new(), without: Vec::new() };
     match end {
         Some(end) => match volume(plan, end) {
             Some(volume) => all
@@ -73,7 +73,7 @@ pub fn reach(plan: &Plan, end: Option<&str>, other: Option<&str>) -> Option<Reac
 
 /// Those of the addresses of an endpoint that this Mac has: gateways, and volumes that the Mac serves.
 pub fn here(plan: &Plan, end: Option<&str>, other: Option<&str>) -> Vec<Ipv4Addr> {
-    let is_served = |volume: &&Volume| volume.attachment == VolumeAttachment::Host;
+    let is_served = |volume: &&PlannedVolume| volume.attachment == VolumeAttachment::Host;
     if let Some(volume) = end.and_then(|end| volume(plan, end)) {
         return Some(volume).filter(is_served).map(|volume| volume.address).into_iter().collect();
     }
@@ -87,7 +87,7 @@ pub fn here(plan: &Plan, end: Option<&str>, other: Option<&str>) -> Vec<Ipv4Addr
     all
 }
 
-impl Reach {
+impl FaultEndpoint {
     fn add(&mut self, plan: &Plan, bridge: &Bridge, other: Option<&str>) {
         self.networks.push(bridge.network);
         self.networks.extend(volumes(plan, bridge, other).filter_map(|it| it.alias).map(Ipv4Net::from));
@@ -97,7 +97,7 @@ impl Reach {
     }
 }
 
-fn volume<'a>(plan: &'a Plan, name: &str) -> Option<&'a Volume> {
+fn volume<'a>(plan: &'a Plan, name: &str) -> Option<&'a PlannedVolume> {
     plan.volumes.iter().find(|volume| volume.name.as_str() == name)
 }
 
@@ -106,11 +106,15 @@ fn others<'a>(plan: &'a Plan, end: Option<&'a str>) -> impl Iterator<Item = &'a 
 }
 
 /// The volumes of a provider without the endpoint.
-fn volumes<'a>(plan: &'a Plan, bridge: &'a Bridge, but: Option<&'a str>) -> impl Iterator<Item = &'a Volume> {
+fn volumes<'a>(
+    plan: &'a Plan,
+    bridge: &'a Bridge,
+    but: Option<&'a str>,
+) -> impl Iterator<Item = &'a PlannedVolume> {
     plan.volumes.iter().filter(move |it| it.provider == bridge.provider && Some(it.name.as_str()) != but)
 }
 
 /// The endpoint, if it is a volume of this provider.
-fn within<'a>(plan: &'a Plan, bridge: &Bridge, end: Option<&str>) -> Option<&'a Volume> {
+fn within<'a>(plan: &'a Plan, bridge: &Bridge, end: Option<&str>) -> Option<&'a PlannedVolume> {
     volume(plan, end?).filter(|volume| volume.provider == bridge.provider)
 }

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Declaration, End, Link, Name, PortRange, PortSet, Protocol};
+use crate::model::{Declaration, Endpoint, Link, Name, PortRange, PortSet, Protocol};
 
 /// A rectangle: every endpoint of `from` may open connections to every endpoint of `to`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Flow {
+pub struct PermittedFlow {
     /// The sources: sorted, without volumes whose provider is in the list too.
-    pub from: Vec<End>,
+    pub from: Vec<Endpoint>,
     /// The destinations, in the same form.
-    pub to: Vec<End>,
+    pub to: Vec<Endpoint>,
     /// The protocol; `None` means any. With ports, it is tcp or udp.
     pub protocol: Option<Protocol>,
     /// The destination ports; `None` means all.
@@ -27,7 +27,7 @@ pub struct Flow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masquerade {
     /// The flow; all of `to` is in the receiving provider.
-    pub flow: Flow,
+    pub flow: PermittedFlow,
     /// The receiving provider.
     pub provider: Name,
     /// Its network: traffic inside it keeps its source.
@@ -39,7 +39,7 @@ pub struct Masquerade {
 }
 
 /// The permitted flows between providers.
-pub fn flows(declaration: &Declaration) -> Vec<Flow> {
+pub fn flows(declaration: &Declaration) -> Vec<PermittedFlow> {
     let ends = Ends::of(declaration);
     let rectangles = declaration.links.iter().flat_map(|link| ends.rectangles(link)).collect();
     ends.flows(without_needless(&ends, merged(&ends, rectangles)))
@@ -74,10 +74,10 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
         let name = ends.all[receiver as usize].name().clone();
         let provider = &declaration.providers[&name];
         let flows = ends.flows(without_needless(&ends, merged_by_ends(rectangles)));
-        let masquerade = move |flow: Flow| {
-            let inside = |end: &End| match end {
-                End::Provider(provider) => *provider == name,
-                End::Volume(volume) => declaration.volumes[volume].provider == name,
+        let masquerade = move |flow: PermittedFlow| {
+            let inside = |end: &Endpoint| match end {
+                Endpoint::Provider(provider) => *provider == name,
+                Endpoint::Volume(volume) => declaration.volumes[volume].provider == name,
             };
             let from_inside = flow.from.iter().any(inside);
             let (network, gateway) = (provider.network, provider.gateway.addr());
@@ -90,7 +90,7 @@ pub fn masquerades(declaration: &Declaration) -> Vec<Masquerade> {
 
 /// Endpoints by index: providers before volumes, both sorted by name.
 struct Ends {
-    all: Vec<End>,
+    all: Vec<Endpoint>,
     /// For each endpoint, the index of its provider; a provider's is its own.
     provider: Vec<u32>,
     /// For each endpoint, whether it is on this Mac.
@@ -114,9 +114,9 @@ struct Rectangle {
 
 impl Ends {
     fn of(declaration: &Declaration) -> Self {
-        let providers = declaration.providers.keys().cloned().map(End::Provider);
-        let volumes = declaration.volumes.keys().cloned().map(End::Volume);
-        let all: Vec<End> = providers.chain(volumes).collect();
+        let providers = declaration.providers.keys().cloned().map(Endpoint::Provider);
+        let volumes = declaration.volumes.keys().cloned().map(Endpoint::Volume);
+        let all: Vec<Endpoint> = providers.chain(volumes).collect();
         let count = declaration.providers.len();
         let of_name = |name: &Name| all[..count].binary_search_by(|end| end.name().cmp(name));
         let own = (0..count).map(number_at);
@@ -130,11 +130,11 @@ impl Ends {
         Self { all, provider, here }
     }
 
-    fn number(&self, end: &End) -> u32 {
+    fn number(&self, end: &Endpoint) -> u32 {
         number_at(self.all.binary_search(end).expect("every end is declared"))
     }
 
-    fn set<'a>(&self, ends: impl IntoIterator<Item = &'a End>) -> EndSet {
+    fn set<'a>(&self, ends: impl IntoIterator<Item = &'a Endpoint>) -> EndSet {
         let mut numbers: EndSet = ends.into_iter().map(|end| self.number(end)).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -167,15 +167,15 @@ impl Ends {
         rectangles
     }
 
-    fn flows(&self, rectangles: Vec<Rectangle>) -> Vec<Flow> {
+    fn flows(&self, rectangles: Vec<Rectangle>) -> Vec<PermittedFlow> {
         let names = |set: EndSet| set.into_iter().map(|end| self.all[end as usize].clone()).collect();
-        let flow = |Rectangle { from, to, protocol, ports }| Flow {
+        let flow = |Rectangle { from, to, protocol, ports }| PermittedFlow {
             from: names(from),
             to: names(to),
             protocol,
             ports,
         };
-        let mut flows: Vec<Flow> = rectangles.into_iter().map(flow).collect();
+        let mut flows: Vec<PermittedFlow> = rectangles.into_iter().map(flow).collect();
         flows.sort();
         flows
     }
@@ -386,15 +386,16 @@ impl Others {
 }
 
 /// Endpoints in words: `aws, etcd-3`; all providers together are `every provider`.
-pub fn words(ends: &[End], bridges: &[super::Bridge]) -> String {
-    let is_provider = |(end, bridge): (&End, &super::Bridge)| *end == End::Provider(bridge.provider.clone());
+pub fn words(ends: &[Endpoint], bridges: &[super::Bridge]) -> String {
+    let is_provider =
+        |(end, bridge): (&Endpoint, &super::Bridge)| *end == Endpoint::Provider(bridge.provider.clone());
     if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
         return "every provider".to_owned();
     }
     ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(", ")
 }
 
-impl Flow {
+impl PermittedFlow {
     /// The flow in words: `aws, azure -> gcp tcp 2379-2380`; all providers together are `every provider`.
     pub fn describe(&self, bridges: &[super::Bridge]) -> String {
         format!("{} -> {} {}", words(&self.from, bridges), words(&self.to, bridges), self.service())

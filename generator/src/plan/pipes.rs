@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::flows::words;
-use crate::model::{Conditions, Declaration, End, Name, Way};
+use crate::model::{Conditions, Declaration, Endpoint, LinkDirection, Name};
 
 /// The number of the first pipe; lower numbers are left to other programs.
 pub const FIRST: u16 = 20_000;
@@ -18,9 +18,9 @@ pub struct Pipe {
     /// Its number, 20000 to 29999.
     pub number: u16,
     /// The sending endpoints.
-    pub from: Vec<End>,
+    pub from: Vec<Endpoint>,
     /// The receiving endpoints.
-    pub to: Vec<End>,
+    pub to: Vec<Endpoint>,
     /// The conditions of the path.
     pub conditions: Conditions,
 }
@@ -29,9 +29,9 @@ pub struct Pipe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steering {
     /// The sending endpoints: all are providers, or all are volumes.
-    pub from: Vec<End>,
+    pub from: Vec<Endpoint>,
     /// The receiving endpoints, likewise.
-    pub to: Vec<End>,
+    pub to: Vec<Endpoint>,
     /// The number of the pipe.
     pub pipe: u16,
 }
@@ -78,8 +78,8 @@ impl Pipes {
         for (number, way) in (FIRST..).zip(&used) {
             numbers[*way] = Some(number);
         }
-        let ends = |ends: &BTreeSet<End>| ends.iter().cloned().collect();
-        let pipe = |(way, number): (&Way, &Option<u16>)| {
+        let ends = |ends: &BTreeSet<Endpoint>| ends.iter().cloned().collect();
+        let pipe = |(way, number): (&LinkDirection, &Option<u16>)| {
             Some(Pipe {
                 number: (*number)?,
                 from: ends(&trimmed(declaration, &way.from)),
@@ -102,34 +102,34 @@ impl Pipes {
 
 /// A set of paths: all senders are of one kind (providers or volumes), and so are all receivers.
 struct Rectangle {
-    from: BTreeSet<End>,
-    to: BTreeSet<End>,
+    from: BTreeSet<Endpoint>,
+    to: BTreeSet<Endpoint>,
 }
 
 impl Rectangle {
-    fn holds(&self, from: &End, to: &End) -> bool {
+    fn holds(&self, from: &Endpoint, to: &Endpoint) -> bool {
         self.from.contains(from) && self.to.contains(to)
     }
 
     /// The part of it, as senders and receivers, that covers packets between providers which no other rectangle covers;
     /// `None` if nothing is left.
     fn without(self, others: &[(Self, usize)], declaration: &Declaration) -> Option<Self> {
-        let is_new = |from: &End, to: &End| {
+        let is_new = |from: &Endpoint, to: &Endpoint| {
             declaration.provider_of(from) != declaration.provider_of(to)
                 && !others.iter().any(|(other, _)| other.holds(from, to))
         };
-        let sends = |from: &&End| self.to.iter().any(|to| is_new(from, to));
-        let gets = |to: &&End| self.from.iter().any(|from| is_new(from, to));
-        let from: BTreeSet<End> = self.from.iter().filter(sends).cloned().collect();
+        let sends = |from: &&Endpoint| self.to.iter().any(|to| is_new(from, to));
+        let gets = |to: &&Endpoint| self.from.iter().any(|from| is_new(from, to));
+        let from: BTreeSet<Endpoint> = self.from.iter().filter(sends).cloned().collect();
         let to = self.to.iter().filter(gets).cloned().collect();
         (!from.is_empty()).then_some(Self { from, to })
     }
 }
 
 /// A way split by breadth: provider to provider, provider to volume, volume to provider, volume to volume.
-fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
-    let kind = |ends: &BTreeSet<End>, is_volume: bool| -> BTreeSet<End> {
-        ends.iter().filter(|end| matches!(end, End::Volume(_)) == is_volume).cloned().collect()
+fn rectangles(declaration: &Declaration, way: &LinkDirection) -> [Rectangle; 4] {
+    let kind = |ends: &BTreeSet<Endpoint>, is_volume: bool| -> BTreeSet<Endpoint> {
+        ends.iter().filter(|end| matches!(end, Endpoint::Volume(_)) == is_volume).cloned().collect()
     };
     let (from, to) = (trimmed(declaration, &way.from), trimmed(declaration, &way.to));
     [(false, false), (false, true), (true, false), (true, true)]
@@ -137,7 +137,8 @@ fn rectangles(declaration: &Declaration, way: &Way) -> [Rectangle; 4] {
 }
 
 /// The same endpoints without volumes whose provider is in the set too.
-fn trimmed(declaration: &Declaration, ends: &BTreeSet<End>) -> BTreeSet<End> {
-    let covered = |name: &Name| ends.contains(&End::Provider(declaration.volumes[name].provider.clone()));
-    ends.iter().filter(|end| !matches!(end, End::Volume(name) if covered(name))).cloned().collect()
+fn trimmed(declaration: &Declaration, ends: &BTreeSet<Endpoint>) -> BTreeSet<Endpoint> {
+    let covered =
+        |name: &Name| ends.contains(&Endpoint::Provider(declaration.volumes[name].provider.clone()));
+    ends.iter().filter(|end| !matches!(end, Endpoint::Volume(name) if covered(name))).cloned().collect()
 }

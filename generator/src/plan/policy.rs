@@ -16,14 +16,14 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 pub use packet::{
-    ACK, Answer, Because, Decision, Direction, ECHO, FIN, ICMP, ICMP_ERRORS, Interface, PUSH, Packet, RST,
-    Reassembly, SYN, TCP, Translation, UDP, UNREACHABLE, URG, Verdict,
+    ACK, Because, Decision, ECHO, FIN, ICMP, ICMP_ERRORS, PUSH, PolicyDirection, PolicyInterface,
+    PolicyPacket, PolicyVerdict, RST, Reassembly, Refusal, SYN, TCP, Translation, UDP, UNREACHABLE, URG,
 };
 pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart, number_of, ranges_of};
 
 use super::pipes::FIRST;
-use super::region::Region;
-use crate::model::{Declaration, End, Name, PortSet, Protocol, VolumeAttachment};
+use super::region::AddressRegion;
+use crate::model::{Declaration, Endpoint, Name, PortSet, Protocol, VolumeAttachment};
 
 /// The policy of a declaration: which traffic is permitted.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ struct Network {
     provider: Name,
     /// The index of the provider's bridge in the plan.
     bridge: usize,
-    region: Region,
+    region: AddressRegion,
     gateway: Ipv4Addr,
     internet: bool,
     /// Whether the provider is on this Mac.
@@ -105,7 +105,7 @@ impl Policy {
             .map(|(bridge, (name, provider))| Network {
                 provider: name.clone(),
                 bridge,
-                region: Region::of(declaration, name),
+                region: AddressRegion::of(declaration, name),
                 gateway: provider.gateway.addr(),
                 internet: provider.internet,
                 is_here: declaration.remote_mac(name).is_none(),
@@ -174,11 +174,11 @@ impl Policy {
     ///
     /// A packet goes through its pipe once: on its way out, or, if the Mac itself has the destination, as it comes in.
     /// Traffic of the Mac to itself is seen in both directions on lo0; there it is on the way out.
-    pub fn pipe(&self, packet: &Packet) -> Option<u16> {
+    pub fn pipe(&self, packet: &PolicyPacket) -> Option<u16> {
         let is_last = match packet.direction {
-            Direction::Out => true,
-            Direction::In => {
-                packet.interface != Interface::Loopback && self.here.contains(&packet.destination)
+            PolicyDirection::Out => true,
+            PolicyDirection::In => {
+                packet.interface != PolicyInterface::Loopback && self.here.contains(&packet.destination)
             }
         };
         if is_last { self.pipe_between(packet.source, packet.destination) } else { None }
@@ -210,7 +210,7 @@ impl Policy {
     }
 
     /// Whether source and destination of a packet are in the same provider.
-    pub fn is_within(&self, packet: &Packet) -> bool {
+    pub fn is_within(&self, packet: &PolicyPacket) -> bool {
         match (self.network(packet.source), self.network(packet.destination)) {
             (Some(from), Some(to)) => from.provider == to.provider,
             _ => false,
@@ -236,14 +236,14 @@ impl Policy {
     }
 
     /// The decision on a reassembled packet that belongs to no state.
-    pub fn decide(&self, packet: &Packet) -> Decision {
+    pub fn decide(&self, packet: &PolicyPacket) -> Decision {
         if packet.is_malformed() && self.reassembly(packet, false).is_some() {
-            return Decision { verdict: Verdict::Drop, because: Because::Malformed, translation: None };
+            return Decision { verdict: PolicyVerdict::Drop, because: Because::Malformed, translation: None };
         }
         let translation = self.translation(packet);
         let (verdict, because) = match self.verdict(packet, translation) {
             // ICMP errors are never answered, and create no state.
-            (Verdict::Pass, because) if packet.is_icmp_error() => (Verdict::Carry, because),
+            (PolicyVerdict::Pass, because) if packet.is_icmp_error() => (PolicyVerdict::Carry, because),
             decided => decided,
         };
         // A blocked packet is not translated.
@@ -251,14 +251,17 @@ impl Policy {
     }
 
     /// The address translation of a packet, which precedes the verdict.
-    fn translation(&self, packet: &Packet) -> Option<Translation> {
+    fn translation(&self, packet: &PolicyPacket) -> Option<Translation> {
         match (packet.direction, packet.interface) {
-            (Direction::In, Interface::Loopback) => self.published(packet).map(Translation::Published),
-            (Direction::In, _) => None,
-            (Direction::Out, interface) => {
+            (PolicyDirection::In, PolicyInterface::Loopback) => {
+                self.published(packet).map(Translation::Published)
+            }
+            (PolicyDirection::In, _) => None,
+            (PolicyDirection::Out, interface) => {
                 let from = self.network(packet.source)?;
                 let Some(to) = self.network(packet.destination) else {
-                    let leaves = interface == Interface::Egress && !LOOPBACK.contains(&packet.destination);
+                    let leaves =
+                        interface == PolicyInterface::Egress && !LOOPBACK.contains(&packet.destination);
                     return (leaves && from.internet).then_some(Translation::EgressSource);
                 };
                 let is_other = from.provider != to.provider;
@@ -270,22 +273,22 @@ impl Policy {
     }
 
     /// The rows of the table, in order. `translation` is that of the packet.
-    fn verdict(&self, packet: &Packet, translation: Option<Translation>) -> (Verdict, Because) {
-        use Direction::{In, Out};
-        use Interface::{Bridge, Egress, Foreign, Loopback};
+    fn verdict(&self, packet: &PolicyPacket, translation: Option<Translation>) -> (PolicyVerdict, Because) {
+        use PolicyDirection::{In, Out};
+        use PolicyInterface::{Bridge, Egress, Foreign, Loopback};
         if let Some(Translation::Published(_)) = translation {
-            return (Verdict::Pass, Because::Loopback);
+            return (PolicyVerdict::Pass, Because::Loopback);
         }
         let (from, to) = (self.network(packet.source), self.network(packet.destination));
         match (packet.direction, packet.interface, from, to) {
-            (In, Egress | Foreign, Some(_), _) => return (Verdict::Drop, Because::Forged),
+            (In, Egress | Foreign, Some(_), _) => return (PolicyVerdict::Drop, Because::Forged),
             (In, over, _, _) if over != Loopback && self.here.contains(&packet.source) => {
-                return (Verdict::Drop, Because::ForgedHere);
+                return (PolicyVerdict::Drop, Because::ForgedHere);
             }
             (In, Bridge(bridge), from, Some(_)) if from.is_none_or(|from| from.bridge != bridge) => {
                 let provider = self.networks.iter().find(|network| network.bridge == bridge);
                 let provider = provider.map(|network| network.provider.clone());
-                return (Verdict::Drop, provider.map_or(Because::Forged, Because::ForgedGuest));
+                return (PolicyVerdict::Drop, provider.map_or(Because::Forged, Because::ForgedGuest));
             }
             _ => {}
         }
@@ -296,53 +299,61 @@ impl Policy {
             return (refusal(packet), Because::Leak);
         }
         match (from, to) {
-            (None, Some(_)) if LOOPBACK.contains(&packet.source) => (Verdict::Pass, Because::Loopback),
-            (Some(_), None) if LOOPBACK.contains(&packet.destination) => (Verdict::Pass, Because::Loopback),
+            (None, Some(_)) if LOOPBACK.contains(&packet.source) => (PolicyVerdict::Pass, Because::Loopback),
+            (Some(_), None) if LOOPBACK.contains(&packet.destination) => {
+                (PolicyVerdict::Pass, Because::Loopback)
+            }
             (Some(from), Some(to)) if from.provider == to.provider => {
                 let is_local = packet.interface == Loopback;
-                let verdict = if is_local { Verdict::Carry } else { Verdict::Pass };
+                let verdict = if is_local { PolicyVerdict::Carry } else { PolicyVerdict::Pass };
                 (verdict, Because::Within(from.provider.clone()))
             }
             (Some(from), Some(to)) => self.between(packet, from, to),
             (Some(from), None) => outward(packet, from),
             (None, Some(_)) if packet.interface == Loopback => {
                 let is_reset = packet.direction == In && packet.resets();
-                if is_reset { (Verdict::Carry, Because::Refusal) } else { (Verdict::Pass, Because::ThisMac) }
+                if is_reset {
+                    (PolicyVerdict::Carry, Because::Refusal)
+                } else {
+                    (PolicyVerdict::Pass, Because::ThisMac)
+                }
             }
             (None, Some(to)) if packet.direction == Out && to.is_here && self.is_other_mac(packet.source) => {
-                (Verdict::Pass, Because::OtherMac)
+                (PolicyVerdict::Pass, Because::OtherMac)
             }
-            (None, Some(_)) if packet.direction == In => (Verdict::Drop, Because::Outside),
-            (None, Some(_) | None) => (Verdict::Untouched, Because::NotOurs),
+            (None, Some(_)) if packet.direction == In => (PolicyVerdict::Drop, Because::Outside),
+            (None, Some(_) | None) => (PolicyVerdict::Untouched, Because::NotOurs),
         }
     }
 
     /// The rows of the table for providers on other Macs, in order; `None` if none of them decides.
     fn of_other_macs(
         &self,
-        packet: &Packet,
+        packet: &PolicyPacket,
         from: Option<&Network>,
         to: Option<&Network>,
-    ) -> Option<(Verdict, Because)> {
-        use Direction::{In, Out};
+    ) -> Option<(PolicyVerdict, Because)> {
+        use PolicyDirection::{In, Out};
         let mesh = self.mesh.as_ref()?;
         let is_own = |network: Option<&Network>| network.is_some_and(|network| network.is_here);
         let is_remote = |network: Option<&Network>| network.is_some_and(|network| !network.is_here);
         if is_remote(from) && !is_own(to) {
-            return Some((Verdict::Drop, Because::Elsewhere));
+            return Some((PolicyVerdict::Drop, Because::Elsewhere));
         }
         match (packet.direction, packet.interface) {
-            (In, Interface::Mesh) if is_own(from) => Some((Verdict::Drop, Because::ForgedMesh)),
-            (In, Interface::Mesh) if is_own(to) && self.is_other_mac(packet.source) => {
-                Some((Verdict::Pass, Because::OtherMac))
+            (In, PolicyInterface::Mesh) if is_own(from) => Some((PolicyVerdict::Drop, Because::ForgedMesh)),
+            (In, PolicyInterface::Mesh) if is_own(to) && self.is_other_mac(packet.source) => {
+                Some((PolicyVerdict::Pass, Because::OtherMac))
             }
-            (Out, Interface::Mesh) if is_remote(to) && packet.source == mesh.own => {
-                Some((Verdict::Pass, Because::ThisMac))
+            (Out, PolicyInterface::Mesh) if is_remote(to) && packet.source == mesh.own => {
+                Some((PolicyVerdict::Pass, Because::ThisMac))
             }
-            (Out, Interface::Mesh) if !is_own(from) && to.is_some() || is_own(from) && !is_remote(to) => {
+            (Out, PolicyInterface::Mesh)
+                if !is_own(from) && to.is_some() || is_own(from) && !is_remote(to) =>
+            {
                 Some((refusal(packet), Because::NotByMesh))
             }
-            (Out, interface) if interface != Interface::Mesh && is_remote(to) => {
+            (Out, interface) if interface != PolicyInterface::Mesh && is_remote(to) => {
                 Some((refusal(packet), Because::MeshOnly))
             }
             _ => None,
@@ -355,49 +366,50 @@ impl Policy {
     }
 
     /// The verdict on a packet from one provider to another.
-    fn between(&self, packet: &Packet, from: &Network, to: &Network) -> (Verdict, Because) {
+    fn between(&self, packet: &PolicyPacket, from: &Network, to: &Network) -> (PolicyVerdict, Because) {
         let links = self.covering(packet, from, to);
         let indices = || links.iter().map(|link| link.link).collect::<BTreeSet<_>>().into_iter().collect();
         // Translation comes first and turns the packet into traffic inside the receiving provider, whatever its TCP
         // flags.
-        let is_masqueraded =
-            packet.direction == Direction::Out && to.is_here && links.iter().any(|link| link.masquerade);
+        let is_masqueraded = packet.direction == PolicyDirection::Out
+            && to.is_here
+            && links.iter().any(|link| link.masquerade);
         if is_masqueraded || (!links.is_empty() && packet.opens()) {
-            return (Verdict::Pass, Because::Links(indices()));
+            return (PolicyVerdict::Pass, Because::Links(indices()));
         }
-        let is_local = packet.interface == Interface::Loopback;
-        let is_out = packet.direction == Direction::Out;
+        let is_local = packet.interface == PolicyInterface::Loopback;
+        let is_out = packet.direction == PolicyDirection::Out;
         if packet.is_unreachable() && (is_out || is_local) || packet.resets() && is_local && !is_out {
-            return (Verdict::Carry, Because::Refusal);
+            return (PolicyVerdict::Carry, Because::Refusal);
         }
         // On the way out on lo0 a segment's checksum is not complete, and pf does not answer such segments: it is
         // refused `in` on lo0.
         match (is_out, is_local) {
-            (true, true) => (Verdict::Carry, Because::NoLink),
+            (true, true) => (PolicyVerdict::Carry, Because::NoLink),
             (true, false) => (refusal(packet), Because::NoLink),
-            (false, _) => (Verdict::Refuse(Answer::Usual), Because::NoLink),
+            (false, _) => (PolicyVerdict::Refuse(Refusal::Usual), Because::NoLink),
         }
     }
 
     /// The permissions that cover a packet.
-    fn covering(&self, packet: &Packet, from: &Network, to: &Network) -> Vec<&Permission> {
+    fn covering(&self, packet: &PolicyPacket, from: &Network, to: &Network) -> Vec<&Permission> {
         self.permissions(from, packet.source).filter(|link| self.covers(link, packet, to)).collect()
     }
 
     /// How a packet's fragments are reassembled at a hook; `None` if pf does not reassemble them. `is_for_egress` is
     /// whether the destination is the address of the egress interface on which the packet arrives.
-    pub fn reassembly(&self, packet: &Packet, is_for_egress: bool) -> Option<Reassembly> {
+    pub fn reassembly(&self, packet: &PolicyPacket, is_for_egress: bool) -> Option<Reassembly> {
         let (from, to) = (self.network(packet.source), self.network(packet.destination));
-        let is_wire = packet.interface != Interface::Loopback;
-        let is_egress = packet.interface == Interface::Egress;
+        let is_wire = packet.interface != PolicyInterface::Loopback;
+        let is_egress = packet.interface == PolicyInterface::Egress;
         let clears_df = match packet.direction {
-            Direction::In if packet.protocol == UDP && from.is_some() && to.is_some() => true,
-            Direction::In if is_wire && from.is_some() => false,
-            Direction::In => {
+            PolicyDirection::In if packet.protocol == UDP && from.is_some() && to.is_some() => true,
+            PolicyDirection::In if is_wire && from.is_some() => false,
+            PolicyDirection::In => {
                 let is_answer = is_egress && is_for_egress && matches!(packet.protocol, UDP | ICMP);
                 return is_answer.then_some(Reassembly { clears_df: true });
             }
-            Direction::Out => {
+            PolicyDirection::Out => {
                 let is_leak =
                     is_egress && (to.is_some() || from.is_some_and(|from| from.is_here && !from.internet));
                 let is_between = is_wire && from.is_some() && to.is_some();
@@ -414,7 +426,7 @@ impl Policy {
         of(&from.provider).iter().chain(volume).map(|index| &self.links[*index])
     }
 
-    fn covers(&self, link: &Permission, packet: &Packet, to: &Network) -> bool {
+    fn covers(&self, link: &Permission, packet: &PolicyPacket, to: &Network) -> bool {
         let protocol = match link.protocol {
             _ if link.ports.is_some() && !matches!(packet.protocol, TCP | UDP) => false,
             None => true,
@@ -438,7 +450,7 @@ impl Policy {
         self.networks[..behind].last().filter(|network| network.region.contains(address))
     }
 
-    fn published(&self, packet: &Packet) -> Option<Ipv4Addr> {
+    fn published(&self, packet: &PolicyPacket) -> Option<Ipv4Addr> {
         let published = self.publishes.get(&(packet.destination, packet.port))?;
         (packet.protocol == TCP).then_some(*published)
     }
@@ -458,12 +470,12 @@ fn served(declaration: &Declaration) -> BTreeMap<Option<&Name>, BTreeSet<Ipv4Add
 }
 
 impl EndSet {
-    fn of(ends: &BTreeSet<End>) -> Self {
+    fn of(ends: &BTreeSet<Endpoint>) -> Self {
         let mut set = Self::default();
         for end in ends {
             match end {
-                End::Provider(name) => set.providers.insert(name.clone()),
-                End::Volume(name) => set.volumes.insert(name.clone()),
+                Endpoint::Provider(name) => set.providers.insert(name.clone()),
+                Endpoint::Volume(name) => set.volumes.insert(name.clone()),
             };
         }
         set
@@ -471,20 +483,20 @@ impl EndSet {
 }
 
 /// The verdict on a packet from a provider's network to an address in none.
-fn outward(packet: &Packet, from: &Network) -> (Verdict, Because) {
+fn outward(packet: &PolicyPacket, from: &Network) -> (PolicyVerdict, Because) {
     if from.internet {
-        return (Verdict::Pass, Because::Internet(from.provider.clone()));
+        return (PolicyVerdict::Pass, Because::Internet(from.provider.clone()));
     }
     let because = Because::NoInternet(from.provider.clone());
     let verdict = match (packet.direction, packet.interface) {
-        (Direction::Out, Interface::Loopback) => Verdict::Carry,
-        (Direction::Out, Interface::Egress) => refusal(packet),
-        _ => Verdict::Refuse(Answer::Usual),
+        (PolicyDirection::Out, PolicyInterface::Loopback) => PolicyVerdict::Carry,
+        (PolicyDirection::Out, PolicyInterface::Egress) => refusal(packet),
+        _ => PolicyVerdict::Refuse(Refusal::Usual),
     };
     (verdict, because)
 }
 
 /// A refusal on the way out over an interface that may leave checksums incomplete: TCP gets an ICMP error.
-fn refusal(packet: &Packet) -> Verdict {
-    Verdict::Refuse(if packet.protocol == TCP { Answer::Icmp } else { Answer::Usual })
+fn refusal(packet: &PolicyPacket) -> PolicyVerdict {
+    PolicyVerdict::Refuse(if packet.protocol == TCP { Refusal::Icmp } else { Refusal::Usual })
 }

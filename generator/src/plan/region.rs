@@ -14,7 +14,7 @@ use crate::model::{Declaration, Name};
 
 /// A network with excluded prefixes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Region {
+pub struct AddressRegion {
     /// The network.
     pub network: Ipv4Net,
     /// The prefixes that are left to other networks: sorted, none inside another.
@@ -23,7 +23,7 @@ pub struct Region {
     pub kept: BTreeSet<Ipv4Addr>,
 }
 
-impl Region {
+impl AddressRegion {
     /// The addresses of a provider.
     ///
     /// # Panics
@@ -64,17 +64,17 @@ impl Region {
 mod tests {
     use super::*;
 
-    fn region(allow_overlap: &str) -> Region {
+    fn region(allow_overlap: &str) -> AddressRegion {
         let json = format!(
             r#"{{ "version": 1, "allowOverlap": [{allow_overlap}],
                 "providers": {{ "aws": {{ "network": "10.0.0.0/16", "gateway": "10.0.1.1/24" }} }},
                 "volumes": {{ "etcd-1": {{ "provider": "aws", "address": "10.0.5.9" }} }} }}"#
         );
         let declaration = crate::model::read(json.as_bytes()).expect("it is valid");
-        Region::of(&declaration, &Name::new("aws", Name::LONGEST).expect("a name"))
+        AddressRegion::of(&declaration, &Name::new("aws", Name::LONGEST).expect("a name"))
     }
 
-    fn held(region: &Region, address: [u8; 4]) -> bool {
+    fn held(region: &AddressRegion, address: [u8; 4]) -> bool {
         region.contains(address.into())
     }
 

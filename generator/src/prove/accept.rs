@@ -7,11 +7,11 @@ use super::Violation;
 use super::world::{LOOPBACK, World};
 use crate::pf::Ruleset;
 use crate::pf::syntax::{
-    Action, Address, Block, Dummynet, Dynamic, Endpoint, EndpointKind, Family, FragmentCache, Log, Place,
-    Pool, PoolHost, PoolKind, PortMatch, Rule, Rules, Scrub, SettingValue, StateKind, StateOptions,
+    Action, Address, Block, Dummynet, Dynamic, EndpointKind, Family, FragmentCache, HostMatch, Log, Pool,
+    PoolHost, PoolKind, PortMatch, Position, Rule, RuleLists, Scrub, SettingValue, StateKind, StateOptions,
     StatePolicy, Table, TableSource,
 };
-use crate::plan::policy::Interface;
+use crate::plan::policy::PolicyInterface;
 
 /// The state timeouts that a rule may set, in seconds.
 const TIMEOUTS: [(&str, u32); 2] = [("tcp.finwait", 5), ("tcp.closed", 1)];
@@ -26,9 +26,9 @@ type Reason = &'static str;
 /// Everything in a ruleset that no proof accounts for.
 pub fn refused(ruleset: &Ruleset, world: &World) -> Vec<Violation> {
     let Ruleset { files: _, settings, rules, loads, notes: _ } = ruleset;
-    let Rules { scrub, nat, rdr, binat, filter, dummynet } = rules;
+    let RuleLists { scrub, nat, rdr, binat, filter, dummynet } = rules;
     let mut found = Vec::new();
-    let mut refuse = |place: Place, what: Reason| {
+    let mut refuse = |place: Position, what: Reason| {
         found.push(Violation::Unprovable { place: world.origin(place), what });
     };
     let mut tables = Vec::new();
@@ -86,7 +86,7 @@ fn of_names(rule: &Rule, tables: &[&str], world: &World) -> Result<(), Reason> {
     if let Some(interface) = &rule.interface {
         let is_put_in = world.is_put_in(&interface.name);
         check(
-            !interface.not || !is_put_in || world.kind(&interface.name) == Interface::Mesh,
+            !interface.not || !is_put_in || world.kind(&interface.name) == PolicyInterface::Mesh,
             "a rule for every interface but one, which is loaded for each of several",
         )?;
         // A fixed name can be a bridge on one Mac and lead outside on another.
@@ -174,11 +174,11 @@ fn of_rule(rule: &Rule, world: &World) -> Result<(), Reason> {
 }
 
 /// Checks one side of a rule: it must mean the same on every Mac.
-fn of_end(end: &Endpoint, world: &World) -> Result<(), Reason> {
-    let Endpoint { not: _, address, port: _ } = end;
+fn of_end(end: &HostMatch, world: &World) -> Result<(), Reason> {
+    let HostMatch { not: _, address, port: _ } = end;
     match address {
         Address::Any | Address::Table(_) => Ok(()),
-        Address::Prefix { address, .. } => {
+        Address::Prefix { address, prefix: _ } => {
             check(!world.is_machines(*address), "an address that the machine has")
         }
         Address::Dynamic(_) => Err("an address that an interface has"),
@@ -218,12 +218,22 @@ fn of_states(state: StateKind, options: &StateOptions) -> Result<(), Reason> {
 fn of_filter(rule: &Rule) -> Result<(), Reason> {
     check(rule.quick, "a filter rule that is not quick, so that a later anchor decides")?;
     match rule.action {
-        Action::Block(Block::Return { icmp, .. } | Block::ReturnIcmp { icmp, .. }) => {
+        // The code for IPv6 is never sent: the rule matches IPv4 only.
+        Action::Block(Block::Return { icmp, icmp6: _ } | Block::ReturnIcmp { icmp, icmp6: _ }) => {
             check(icmp == PORT_UNREACHABLE, "an answer of its own")
         }
-        Action::Block(Block::ReturnRst { .. }) => Err("`return-rst`"),
-        // `pass` and `block drop`.
-        _ => Ok(()),
+        Action::Block(Block::ReturnRst { ttl: _ }) => Err("`return-rst`"),
+        Action::Pass | Action::Block(Block::Drop) => Ok(()),
+        Action::Scrub
+        | Action::NoScrub
+        | Action::Nat
+        | Action::NoNat
+        | Action::Rdr
+        | Action::NoRdr
+        | Action::Binat
+        | Action::NoBinat
+        | Action::Dummynet
+        | Action::NoDummynet => Err("an action that no filter rule has"),
     }
 }
 

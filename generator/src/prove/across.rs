@@ -9,13 +9,13 @@ use std::fmt;
 
 use super::outcome::Outcomes;
 use super::packet::{describe, evaluated};
-use super::rules::{self, Rules};
+use super::rules::{self, RuleFunctions};
 use super::world::World;
-use crate::packets::{Direction, Family, Field, Set, Side, Space};
+use crate::packets::{Field, PacketDirection, PacketFamily, Set, Side, Space};
 use crate::pf::eval::Machine;
 use crate::pf::{self, Ruleset};
 use crate::plan::Plan;
-use crate::plan::policy::{Interface, Parts, SYN, TCP};
+use crate::plan::policy::{Parts, PolicyInterface, SYN, TCP};
 use crate::reach::ends::{Sets, addresses};
 use crate::reach::service;
 
@@ -61,7 +61,7 @@ struct Mac<'a> {
     name: &'a str,
     parts: Parts<'a>,
     world: World,
-    rules: Rules,
+    rules: RuleFunctions,
 }
 
 /// What a Mac does with the traffic of its ends, as sets of headers.
@@ -151,7 +151,7 @@ impl Mac<'_> {
         let sets = Sets::of(space, &self.parts);
         let [here_from, here_to] =
             [Side::Source, Side::Destination].map(|side| addresses(space, side, self.parts.here));
-        let mesh = self.name_of(Interface::Mesh);
+        let mesh = self.name_of(PolicyInterface::Mesh);
         let passing = outcomes.select(space, self.rules.outcome, |it| it.verdict.passes());
         let translated =
             outcomes.select(space, self.rules.outcome, |it| it.verdict.passes() && it.translation.is_some());
@@ -159,24 +159,24 @@ impl Mac<'_> {
         let piped =
             space.select(self.rules.pipes, |number| sequences[number as usize].iter().any(Option::is_some));
         let at = |space: &mut Space, set, direction, name: &str| space.at_hook(set, direction, name);
-        let leaves = at(space, passing, Direction::Out, &mesh);
-        let arrives = at(space, passing, Direction::In, &mesh);
-        let altered = at(space, translated, Direction::Out, &mesh);
-        let mut twice = at(space, piped, Direction::In, &mesh);
+        let leaves = at(space, passing, PacketDirection::Out, &mesh);
+        let arrives = at(space, passing, PacketDirection::In, &mesh);
+        let altered = at(space, translated, PacketDirection::Out, &mesh);
+        let mut twice = at(space, piped, PacketDirection::In, &mesh);
         // Volumes that the Mac serves, and its gateways, send from it; all others by their bridge.
         let (mut sent, mut accepted) = (here_from, here_to);
         let (mut sources, mut destinations) = (Set::NONE, Set::NONE);
         for (index, network) in self.parts.networks.iter().enumerate().filter(|(_, it)| it.is_here) {
-            let bridge = self.name_of(Interface::Bridge(network.bridge));
-            let entering = at(space, passing, Direction::In, &bridge);
+            let bridge = self.name_of(PolicyInterface::Bridge(network.bridge));
+            let entering = at(space, passing, PacketDirection::In, &bridge);
             let from = space.minus(sets.from[index], here_from);
             let from = space.and(from, entering);
             sent = space.or(sent, from);
-            let exiting = at(space, passing, Direction::Out, &bridge);
+            let exiting = at(space, passing, PacketDirection::Out, &bridge);
             let to = space.minus(sets.to[index], here_to);
             let to = space.and(to, exiting);
             accepted = space.or(accepted, to);
-            let piped = at(space, piped, Direction::Out, &bridge);
+            let piped = at(space, piped, PacketDirection::Out, &bridge);
             let piped = space.and(piped, to);
             twice = space.or(twice, piped);
             sources = space.or(sources, sets.from[index]);
@@ -190,7 +190,7 @@ impl Mac<'_> {
         Ends { sent, accepted, altered, twice, sources, destinations, itself }
     }
 
-    fn name_of(&self, kind: Interface) -> String {
+    fn name_of(&self, kind: PolicyInterface) -> String {
         let named = self.world.interfaces().find(|(_, known)| *known == kind);
         named.map(|(name, _)| name.to_owned()).unwrap_or_default()
     }
@@ -218,7 +218,7 @@ fn opening(space: &mut Space) -> Set {
     let tcp = space.number_is(Field::Protocol, TCP);
     let opened = space.masked(Field::Flags, SYN, u8::MAX);
     let others = space.minus(tcp, opened);
-    let inet = space.family(Family::Inet);
+    let inet = space.family(PacketFamily::Inet);
     let [whole, plain] = [Field::Fragment, Field::Options].map(|field| space.number_is(field, 0));
     let whole = space.and(whole, plain);
     let whole = space.and(whole, inet);

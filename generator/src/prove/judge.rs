@@ -7,20 +7,20 @@
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::outcome::{Outcome, Outcomes};
+use super::outcome::{HookOutcome, Outcomes};
 use super::packet::{answer, asked, evaluated};
 use super::policy::{AS_THEY_ARE, Functions, TOGETHER, errors};
-use super::rules::{self, Rules};
+use super::rules::{self, RuleFunctions};
 use super::world::{LOOPBACK, World};
-use super::{Astray, Counterexample, Finding, Found, Translated, Violation};
+use super::{Counterexample, ProofFinding, RuleOutcome, Translated, Violation, WrongPipes};
 use crate::packets::{self, Field, Map, Set, Side, Space};
 use crate::pf::eval::{
-    Answer, Machine, Outcome as Action, Shaping, StateUse, TranslationKind, Verdict as Kernel, Via,
+    Machine, Outcome as Action, PathVerdicts, Shaping, StateUse, TranslationKind, Verdict as Kernel, Via,
 };
 use crate::pf::print_rule;
 use crate::pf::syntax::{self, Action as Does, Rule, StateKind};
 use crate::plan::Plan;
-use crate::plan::policy::{self, TCP, UDP, Verdict};
+use crate::plan::policy::{self, PolicyVerdict, TCP, UDP};
 
 /// The maximum number of violations reported; more would add nothing.
 const MOST: usize = 25;
@@ -28,12 +28,12 @@ const MOST: usize = 25;
 const EXAMPLES: usize = 3;
 
 /// Everything that is compared.
-pub struct Judge<'a> {
+pub struct Comparison<'a> {
     pub plan: &'a Plan,
     pub world: &'a World,
-    pub lists: &'a syntax::Rules,
+    pub lists: &'a syntax::RuleLists,
     pub space: Space,
-    pub rules: Rules,
+    pub rules: RuleFunctions,
     pub policy: Functions,
     pub outcomes: Outcomes,
     pub machine: Machine,
@@ -45,11 +45,11 @@ pub struct Judge<'a> {
     answered: HashSet<u32>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Comparison<'a> {
     pub fn new(
-        (plan, world, lists): (&'a Plan, &'a World, &'a syntax::Rules),
+        (plan, world, lists): (&'a Plan, &'a World, &'a syntax::RuleLists),
         space: Space,
-        (rules, policy, outcomes): (Rules, Functions, Outcomes),
+        (rules, policy, outcomes): (RuleFunctions, Functions, Outcomes),
         machine: Machine,
     ) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl<'a> Judge<'a> {
 
     /// A realistic packet of a set. `None` if it has only packets with port 0, which pf drops before it evaluates
     /// rules, or is empty.
-    fn witness(&mut self, set: Set) -> Option<packets::Packet> {
+    fn witness(&mut self, set: Set) -> Option<packets::WitnessPacket> {
         let ports = [Field::SourcePort, Field::DestinationPort];
         let [source, destination] = ports.map(|field| self.space.number_is(field, 0));
         let zero = self.space.or(source, destination);
@@ -135,7 +135,7 @@ impl<'a> Judge<'a> {
             let Some(packet) = self.witness(left) else { return };
             let evaluated = evaluated(&packet);
             let asked = asked(&packet, self.world);
-            if let (Some(asked), Answer::Single(kernel)) = (asked, self.machine.decide(&evaluated)) {
+            if let (Some(asked), PathVerdicts::Single(kernel)) = (asked, self.machine.decide(&evaluated)) {
                 let (expected, found) = (self.plan.policy.decide(&asked), self.found(&packet, &kernel));
                 let rule = kernel.rule.as_ref().and_then(|rule| self.lists.filter.get(rule.number as usize));
                 left = match rule {
@@ -158,15 +158,16 @@ impl<'a> Judge<'a> {
         rules::about(&mut self.space, self.machine.loaded(), self.world, rule)
     }
 
-    fn found(&self, packet: &packets::Packet, kernel: &Kernel) -> Found {
-        let Outcome { verdict, translation } = Outcome::of(kernel, self.world.address_of(&packet.interface));
+    fn found(&self, packet: &packets::WitnessPacket, kernel: &Kernel) -> RuleOutcome {
+        let HookOutcome { verdict, translation } =
+            HookOutcome::of(kernel, self.world.address_of(&packet.interface));
         let filter = kernel.rule.as_ref().and_then(|rule| self.lists.filter.get(rule.number as usize));
         let translating = kernel.translation.as_ref().and_then(|it| match it.kind {
             TranslationKind::Nat => self.lists.nat.get(it.number as usize),
             TranslationKind::Rdr => self.lists.rdr.get(it.number as usize),
             TranslationKind::Binat => None,
         });
-        Found {
+        RuleOutcome {
             treatment: verdict,
             translation: translation.map_or(Translated::No, Translated::Known),
             rule: filter.or(translating).map(|rule| self.shown(rule)),
@@ -178,7 +179,7 @@ impl<'a> Judge<'a> {
         let (policy, rules) = (self.policy.outcome, self.rules.outcome);
         // If the functions are equal, their regions are those of either.
         let joined = if policy == rules { policy } else { self.pairs(policy, rules).1 };
-        let mut packets: Vec<packets::Packet> =
+        let mut packets: Vec<packets::WitnessPacket> =
             self.space.each(joined).into_iter().map(|(_, packet)| packet).collect();
         packets.append(&mut self.rules.examples);
         packets.append(&mut self.policy.examples);
@@ -188,17 +189,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn confirm(&mut self, packet: packets::Packet) {
+    fn confirm(&mut self, packet: packets::WitnessPacket) {
         // pf drops packets with port 0 before it evaluates rules.
         let port = |port: u16, other: u16| if port == 0 { other } else { port };
-        let usual = packets::Packet::default();
-        let packet = packets::Packet {
+        let usual = packets::WitnessPacket::default();
+        let packet = packets::WitnessPacket {
             source_port: port(packet.source_port, usual.source_port),
             destination_port: port(packet.destination_port, usual.destination_port),
             ..packet
         };
         let evaluated = evaluated(&packet);
-        let Answer::Single(kernel) = self.machine.decide(&evaluated) else { return };
+        let PathVerdicts::Single(kernel) = self.machine.decide(&evaluated) else { return };
         let own = self.world.address_of(&packet.interface);
         let (policy, rules) = (&self.policy, &self.rules);
         let functions =
@@ -207,16 +208,16 @@ impl<'a> Judge<'a> {
             self.space.all_of_packet(functions, &packet);
         let (outcome, found) = (self.outcomes.outcome(outcome), self.outcomes.outcome(found));
         let agrees = match asked(&packet, self.world) {
-            None => outcome.verdict == Verdict::Untouched,
+            None => outcome.verdict == PolicyVerdict::Untouched,
             Some(asked) => {
-                let policy::Decision { verdict, translation, .. } = self.plan.policy.decide(&asked);
+                let policy::Decision { verdict, translation, because: _ } = self.plan.policy.decide(&asked);
                 let is_piped = self.plan.policy.pipe(&asked).map_or(0, u32::from) == pipe;
-                outcome == (Outcome { verdict, translation }) && is_piped
+                outcome == (HookOutcome { verdict, translation }) && is_piped
             }
         };
         let sequence = &self.rules.sequences[sequence as usize];
         let met = kernel.shaping.iter().map(Shaping::number);
-        let is_as_read = found == Outcome::of(&kernel, own) && sequence.iter().copied().eq(met);
+        let is_as_read = found == HookOutcome::of(&kernel, own) && sequence.iter().copied().eq(met);
         if !agrees {
             self.disagree(evaluated, "the policy's function and the policy itself disagree about it");
         } else if !is_as_read {
@@ -229,24 +230,24 @@ impl<'a> Judge<'a> {
         let is_held = reassembly != AS_THEY_ARE;
         let alone = self.outcomes.outcome(alone).verdict;
         self.confirm_fragment(
-            packets::Packet { fragment: true, ..packet },
-            if is_held { Verdict::Drop } else { alone },
+            packets::WitnessPacket { fragment: true, ..packet },
+            if is_held { PolicyVerdict::Drop } else { alone },
         );
     }
 
     /// Checks the fragment of a packet: held for reassembly, or evaluated by the filter alone without creating a state.
-    fn confirm_fragment(&mut self, packet: packets::Packet, expected: Verdict) {
+    fn confirm_fragment(&mut self, packet: packets::WitnessPacket, expected: PolicyVerdict) {
         let evaluated = evaluated(&packet);
-        let Answer::Single(kernel) = self.machine.decide(&evaluated) else { return };
-        let expected = if expected == Verdict::Pass { Verdict::Carry } else { expected };
-        if Outcome::of(&kernel, None).verdict != expected {
+        let PathVerdicts::Single(kernel) = self.machine.decide(&evaluated) else { return };
+        let expected = if expected == PolicyVerdict::Pass { PolicyVerdict::Carry } else { expected };
+        if HookOutcome::of(&kernel, None).verdict != expected {
             self.disagree(evaluated, "the rules' function and the evaluator disagree about it");
         }
     }
 
     fn disagree(&mut self, packet: crate::pf::eval::Packet, what: &'static str) {
         if self.violations.len() < MOST {
-            let finding = Finding { packet: Some(packet), what: what.to_owned(), rule: None };
+            let finding = ProofFinding { packet: Some(packet), what: what.to_owned(), rule: None };
             self.violations.push(Violation::Other(Box::new(finding)));
         }
     }
@@ -256,8 +257,8 @@ impl<'a> Judge<'a> {
         let there = self.machine.eval(&packet);
         let back = there.verdicts().first().and_then(|there| answer(&packet, there));
         let came_back = back.is_none_or(|back| match self.machine.eval(&back) {
-            Answer::Single(verdict) => verdict.action == Action::Pass && verdict.via == Via::State,
-            Answer::Path { .. } => false,
+            PathVerdicts::Single(verdict) => verdict.action == Action::Pass && verdict.via == Via::State,
+            PathVerdicts::Path { .. } => false,
         });
         self.machine.forget();
         if !came_back {
@@ -276,15 +277,15 @@ impl<'a> Judge<'a> {
             return;
         }
         let Some(packet) = self.witness(set) else { return };
-        let packet = packets::Packet { fragment: is_fragment, ..packet };
+        let packet = packets::WitnessPacket { fragment: is_fragment, ..packet };
         let about = self.first_about(&packet, rules);
         let rule = about.map(|rule| self.shown(rule));
-        let finding = Finding { packet: Some(evaluated(&packet)), what: what.to_owned(), rule };
+        let finding = ProofFinding { packet: Some(evaluated(&packet)), what: what.to_owned(), rule };
         self.violations.push(Violation::Other(Box::new(finding)));
     }
 
     /// The first rule of a list that matches a packet.
-    fn first_about(&mut self, packet: &packets::Packet, rules: &'a [Rule]) -> Option<&'a Rule> {
+    fn first_about(&mut self, packet: &packets::WitnessPacket, rules: &'a [Rule]) -> Option<&'a Rule> {
         rules.iter().find(|rule| {
             let about = self.about(rule);
             self.space.has(about, packet)
@@ -329,13 +330,13 @@ impl<'a> Judge<'a> {
         let whole = self.space.of_any_service(outcome, &mut |number| {
             let Some(outcome) = outcomes.decided(number) else { return 0 };
             let verdict = outcome.verdict;
-            let others = if verdict == Verdict::Untouched { OTHERS } else { 0 };
+            let others = if verdict == PolicyVerdict::Untouched { OTHERS } else { 0 };
             others | if verdict.blocks() { BLOCKED } else { 0 }
         });
         let wrong = self.space.join(whole, self.rules.fragment, &mut |whole, fragment| {
             let verdict = outcomes.outcome(fragment).verdict;
             let (is_blocked, is_others) = (whole & BLOCKED != 0, whole & OTHERS != 0);
-            if verdict == Verdict::Untouched {
+            if verdict == PolicyVerdict::Untouched {
                 return if is_others { 0 } else { 2 };
             }
             let (is_wrong, what) = if verdict.passes() { (is_blocked, 4) } else { (!is_blocked, 8) };
@@ -370,7 +371,7 @@ impl<'a> Judge<'a> {
             let Some(packet) = self.witness(set) else { continue };
             let rule = self.first_about(&packet, &self.lists.dummynet).map(|rule| self.shown(rule));
             let expected = u16::try_from(expected).ok().filter(|pipe| *pipe != 0);
-            let astray = Astray { packet: evaluated(&packet), expected, found, rule };
+            let astray = WrongPipes { packet: evaluated(&packet), expected, found, rule };
             self.violations.push(Violation::Pipe(Box::new(astray)));
         }
     }
@@ -378,8 +379,8 @@ impl<'a> Judge<'a> {
     /// The rules must decide translation where another anchor's must not apply, and never where no volume is involved.
     fn compare_translations(&mut self) {
         let taken =
-            self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == Verdict::Untouched);
-        let direction = self.space.direction(packets::Direction::Out);
+            self.inside(self.rules.settled, self.policy.outcome, |it| it.verdict == PolicyVerdict::Untouched);
+        let direction = self.space.direction(packets::PacketDirection::Out);
         let (out, inward) = (self.space.and(taken, direction), self.space.minus(taken, direction));
         let what = "the rules keep other anchors from translating it, but no volume is involved";
         self.find(out, false, &self.lists.nat, what);
@@ -389,7 +390,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The packets of a set whose outcome satisfies a predicate.
-    fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
+    fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(HookOutcome) -> bool) -> Set {
         let outcome = self.space.only(set, outcome);
         self.outcomes.select(&mut self.space, outcome, is_meant)
     }
@@ -433,7 +434,7 @@ impl<'a> Judge<'a> {
         let local = self.space.and(within, lo0);
         let lost = self.inside(local, outcome, |it| !it.verdict.passes());
         let elsewhere = self.space.minus(within, lo0);
-        let carried = self.inside(elsewhere, outcome, |it| it.verdict == Verdict::Carry);
+        let carried = self.inside(elsewhere, outcome, |it| it.verdict == PolicyVerdict::Carry);
         let carried = self.space.minus(carried, errors);
         let what = "it stays inside a provider, where it or its answer does not pass without a state";
         for set in [lost, carried] {
@@ -449,8 +450,8 @@ fn wishes(space: &mut Space, plan: &Plan) -> Vec<Set> {
     addresses.sort_unstable();
     let ranges: Vec<(u128, u128)> = addresses.into_iter().map(|address| (address, address)).collect();
     let ends = [Side::Source, Side::Destination];
-    let mut wishes = ends.map(|side| space.addresses(side, packets::Family::Inet, &ranges)).to_vec();
-    let usual = packets::Packet::default();
+    let mut wishes = ends.map(|side| space.addresses(side, packets::PacketFamily::Inet, &ranges)).to_vec();
+    let usual = packets::WitnessPacket::default();
     wishes.push(space.number_is(Field::Protocol, usual.protocol));
     wishes.push(space.number_is(Field::Flags, usual.flags));
     wishes.push(space.number_is(Field::IcmpType, usual.icmp_type));

@@ -6,34 +6,38 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::packets::{Map, Set, Space};
 use crate::pf::eval::{Outcome as Action, StateUse, TranslationKind, Verdict as Kernel, Via};
 use crate::pf::syntax::Block;
-use crate::plan::policy::{Answer, Translation, Verdict};
+use crate::plan::policy::{PolicyVerdict, Refusal, Translation};
 
 /// The outcome of a packet at one hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Outcome {
+pub struct HookOutcome {
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
     /// The translation of its addresses, if it passes.
     pub translation: Option<Translation>,
 }
 
-impl Outcome {
+impl HookOutcome {
     /// A verdict without translation.
-    pub const fn plain(verdict: Verdict) -> Self {
+    pub const fn plain(verdict: PolicyVerdict) -> Self {
         Self { verdict, translation: None }
     }
 
     /// The outcome of the evaluator's answer. `own` is the address of the egress interface, if the packet is on one.
     pub fn of(kernel: &Kernel, own: Option<Ipv4Addr>) -> Self {
         let verdict = match (kernel.action, kernel.reply) {
-            (Action::Block, Some(Block::Drop) | None) => Verdict::Drop,
-            (Action::Block, Some(Block::ReturnIcmp { .. })) => Verdict::Refuse(Answer::Icmp),
-            (Action::Block, Some(_)) => Verdict::Refuse(Answer::Usual),
-            (Action::Pass, _) if kernel.state == StateUse::Created => Verdict::Pass,
-            (Action::Pass, _) if kernel.via == Via::Default && kernel.translation.is_none() => {
-                Verdict::Untouched
+            (Action::Block, Some(Block::Drop) | None) => PolicyVerdict::Drop,
+            (Action::Block, Some(Block::ReturnIcmp { icmp: _, icmp6: _ })) => {
+                PolicyVerdict::Refuse(Refusal::Icmp)
             }
-            (Action::Pass, _) => Verdict::Carry,
+            (Action::Block, Some(Block::Return { icmp: _, icmp6: _ } | Block::ReturnRst { ttl: _ })) => {
+                PolicyVerdict::Refuse(Refusal::Usual)
+            }
+            (Action::Pass, _) if kernel.state == StateUse::Created => PolicyVerdict::Pass,
+            (Action::Pass, _) if kernel.via == Via::Default && kernel.translation.is_none() => {
+                PolicyVerdict::Untouched
+            }
+            (Action::Pass, _) => PolicyVerdict::Carry,
         };
         let changed =
             kernel.translation.as_ref().filter(|_| verdict.passes()).map(|translation| translation.kind);
@@ -52,14 +56,14 @@ impl Outcome {
 /// Outcomes by number, shared by the rules and the policy; 0 is a packet that the network leaves untouched.
 #[derive(Debug, Clone)]
 pub struct Outcomes {
-    all: Vec<Outcome>,
-    numbers: HashMap<Outcome, u32>,
+    all: Vec<HookOutcome>,
+    numbers: HashMap<HookOutcome, u32>,
 }
 
 impl Default for Outcomes {
     fn default() -> Self {
         let mut outcomes = Self { all: Vec::new(), numbers: HashMap::new() };
-        outcomes.number(Outcome::plain(Verdict::Untouched));
+        outcomes.number(HookOutcome::plain(PolicyVerdict::Untouched));
         outcomes
     }
 }
@@ -69,7 +73,7 @@ impl Outcomes {
     ///
     /// # Panics
     /// If there are 2^31 outcomes.
-    pub fn number(&mut self, outcome: Outcome) -> u32 {
+    pub fn number(&mut self, outcome: HookOutcome) -> u32 {
         let all = &mut self.all;
         *self.numbers.entry(outcome).or_insert_with(|| {
             all.push(outcome);
@@ -78,27 +82,27 @@ impl Outcomes {
     }
 
     /// The outcome with a number.
-    pub fn outcome(&self, number: u32) -> Outcome {
+    pub fn outcome(&self, number: u32) -> HookOutcome {
         self.all[number as usize]
     }
 
     /// The outcome with a number; `None` for the number of an undecided function.
-    pub fn decided(&self, number: u32) -> Option<Outcome> {
+    pub fn decided(&self, number: u32) -> Option<HookOutcome> {
         self.all.get(number as usize).copied()
     }
 
     /// The function that has one outcome everywhere.
-    pub fn constant(&mut self, outcome: Outcome) -> Map {
+    pub fn constant(&mut self, outcome: HookOutcome) -> Map {
         Map::constant(self.number(outcome))
     }
 
     /// The packets whose outcome is decided and satisfies a predicate.
-    pub fn select(&self, space: &mut Space, map: Map, is_meant: impl Fn(Outcome) -> bool) -> Set {
+    pub fn select(&self, space: &mut Space, map: Map, is_meant: impl Fn(HookOutcome) -> bool) -> Set {
         space.select(map, |number| self.decided(number).is_some_and(&is_meant))
     }
 
     /// An outcome as a function of packets: ICMP errors that pass create no state.
-    pub fn of_packets(&mut self, space: &mut Space, outcome: Outcome, errors: Set) -> Map {
+    pub fn of_packets(&mut self, space: &mut Space, outcome: HookOutcome, errors: Set) -> Map {
         let usual = self.constant(outcome);
         match stateless(outcome) {
             same if same == outcome => usual,
@@ -120,15 +124,17 @@ impl Outcomes {
 
     /// The function in which malformed packets are dropped, as pf does.
     pub fn without(&mut self, space: &mut Space, map: Map, malformed: Set) -> Map {
-        let dropped = self.constant(Outcome::plain(Verdict::Drop));
+        let dropped = self.constant(HookOutcome::plain(PolicyVerdict::Drop));
         space.choose(malformed, dropped, map)
     }
 }
 
 /// The outcome for a packet that creates no state.
-fn stateless(outcome: Outcome) -> Outcome {
+fn stateless(outcome: HookOutcome) -> HookOutcome {
     match outcome.verdict {
-        Verdict::Pass => Outcome { verdict: Verdict::Carry, ..outcome },
-        _ => outcome,
+        PolicyVerdict::Pass => HookOutcome { verdict: PolicyVerdict::Carry, ..outcome },
+        PolicyVerdict::Carry | PolicyVerdict::Refuse(_) | PolicyVerdict::Drop | PolicyVerdict::Untouched => {
+            outcome
+        }
     }
 }

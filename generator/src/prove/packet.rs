@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::world::World;
-use crate::packets::{self, Direction};
+use crate::packets::{self, PacketDirection};
 use crate::pf::eval::{
-    ACK, Detail, Hook, ICMP, Ip, Packet, SYN, Segment, TCP, Transport, UDP, Verdict as Kernel,
+    ACK, Detail, Hook, ICMP, Ip, Packet, SYN, TCP, TcpSegment, Transport, UDP, Verdict as Kernel,
 };
 use crate::pf::syntax;
 use crate::plan::policy::{self, ECHO};
@@ -15,15 +15,15 @@ const ECHO_REPLY: u8 = 0;
 const SEQUENCE: u32 = 1000;
 
 /// A packet in the form that the evaluator takes.
-pub fn evaluated(packet: &packets::Packet) -> Packet {
+pub fn evaluated(packet: &packets::WitnessPacket) -> Packet {
     let direction = match packet.direction {
-        Direction::In => syntax::Direction::In,
-        Direction::Out => syntax::Direction::Out,
+        PacketDirection::In => syntax::Direction::In,
+        PacketDirection::Out => syntax::Direction::Out,
     };
     let (source, destination) = (packet.source_port, packet.destination_port);
     let transport = match packet.protocol {
         TCP => {
-            let segment = Segment {
+            let segment = TcpSegment {
                 flags: packet.flags,
                 sequence: SEQUENCE,
                 acknowledgement: 0,
@@ -54,15 +54,15 @@ pub fn evaluated(packet: &packets::Packet) -> Packet {
 }
 
 /// A packet in the form that the policy takes; `None` for IPv6, which the policy does not cover.
-pub fn asked(packet: &packets::Packet, world: &World) -> Option<policy::Packet> {
+pub fn asked(packet: &packets::WitnessPacket, world: &World) -> Option<policy::PolicyPacket> {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else {
         return None;
     };
     let only = |protocol, number| if packet.protocol == protocol { number } else { 0 };
-    Some(policy::Packet {
+    Some(policy::PolicyPacket {
         direction: match packet.direction {
-            Direction::In => policy::Direction::In,
-            Direction::Out => policy::Direction::Out,
+            PacketDirection::In => policy::PolicyDirection::In,
+            PacketDirection::Out => policy::PolicyDirection::Out,
         },
         interface: world.kind(&packet.interface),
         source,
@@ -93,7 +93,7 @@ pub fn answer(packet: &Packet, there: &Kernel) -> Option<Packet> {
             // A SYN-ACK to a SYN; an ACK to anything else.
             let flags = if segment.flags & (SYN | ACK) == SYN { SYN | ACK } else { ACK };
             let acknowledgement = segment.sequence.wrapping_add(u32::from(segment.flags & SYN != 0));
-            let segment = Segment { flags, sequence: 5000, acknowledgement, length: 0, window: u16::MAX };
+            let segment = TcpSegment { flags, sequence: 5000, acknowledgement, length: 0, window: u16::MAX };
             Transport::Tcp { source: ports.1, destination: ports.0, segment }
         }
         Transport::Udp { .. } => Transport::Udp { source: ports.1, destination: ports.0 },

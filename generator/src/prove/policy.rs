@@ -7,13 +7,15 @@
 
 use std::net::IpAddr;
 
-use super::outcome::{Outcome, Outcomes};
+use super::outcome::{HookOutcome, Outcomes};
 use super::world::World;
-use crate::packets::{Direction, Family, Field, Map, Packet, Row, Set, Side, Space};
+use crate::packets::{
+    Field, FirstMatchRow, Map, PacketDirection, PacketFamily, Set, Side, Space, WitnessPacket,
+};
 use crate::plan::Plan;
 use crate::plan::policy::{
-    ACK, Answer, FIN, ICMP, ICMP_ERRORS, Interface, NetworkPart, PUSH, Parts, RST, SYN, TCP, Translation,
-    UDP, UNREACHABLE, URG, Verdict,
+    ACK, FIN, ICMP, ICMP_ERRORS, NetworkPart, PUSH, Parts, PolicyInterface, PolicyVerdict, RST, Refusal, SYN,
+    TCP, Translation, UDP, UNREACHABLE, URG,
 };
 use crate::reach::ends::{Sets, addresses, links, service};
 
@@ -30,7 +32,7 @@ pub struct Functions {
     /// The outcome of an unfragmented packet, by number in [`Outcomes`].
     pub outcome: Map,
     /// For each row, a packet that it matches, regardless of the rows before it.
-    pub examples: Vec<Packet>,
+    pub examples: Vec<WitnessPacket>,
     /// Whether and how fragments are reassembled: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
     pub reassembly: Map,
     /// The number of the pipe that a packet goes through; 0 means none.
@@ -79,7 +81,7 @@ struct Hooks {
 
 impl Hooks {
     fn of(space: &mut Space, world: &World, bridges: usize) -> Self {
-        let out = space.direction(Direction::Out);
+        let out = space.direction(PacketDirection::Out);
         let mut hooks = Self {
             out,
             lo0: Set::NONE,
@@ -91,12 +93,12 @@ impl Hooks {
         for (name, kind) in world.interfaces() {
             let on = space.interface(name);
             match kind {
-                Interface::Loopback => hooks.lo0 = on,
-                Interface::Egress => hooks.egress = space.or(hooks.egress, on),
-                Interface::Foreign => hooks.foreign = space.or(hooks.foreign, on),
-                Interface::Mesh => hooks.mesh = on,
-                Interface::Bridge(index) => hooks.bridges[index] = on,
-                Interface::New => {}
+                PolicyInterface::Loopback => hooks.lo0 = on,
+                PolicyInterface::Egress => hooks.egress = space.or(hooks.egress, on),
+                PolicyInterface::Foreign => hooks.foreign = space.or(hooks.foreign, on),
+                PolicyInterface::Mesh => hooks.mesh = on,
+                PolicyInterface::Bridge(index) => hooks.bridges[index] = on,
+                PolicyInterface::New => {}
             }
         }
         hooks
@@ -110,15 +112,15 @@ struct Table<'a> {
     hooks: Hooks,
     outcomes: &'a mut Outcomes,
     /// The rows so far, from the last to the first.
-    rows: Vec<Row>,
-    examples: Vec<Packet>,
+    rows: Vec<FirstMatchRow>,
+    examples: Vec<WitnessPacket>,
     /// ICMP errors.
     errors: Set,
 }
 
 impl Table<'_> {
     /// Adds a row before all others.
-    fn put(&mut self, set: Set, verdict: Verdict, translation: Option<Translation>) {
+    fn put(&mut self, set: Set, verdict: PolicyVerdict, translation: Option<Translation>) {
         self.put_within(set, [], verdict, translation);
     }
 
@@ -128,15 +130,15 @@ impl Table<'_> {
         &mut self,
         top: Set,
         rest: [Set; N],
-        verdict: Verdict,
+        verdict: PolicyVerdict,
         translation: Option<Translation>,
     ) {
-        let outcome = Outcome { verdict, translation };
+        let outcome = HookOutcome { verdict, translation };
         let mut then = self.outcomes.of_packets(self.space, outcome, self.errors);
         for set in rest {
             then = self.space.only(set, then);
         }
-        let row = Row { top, then };
+        let row = FirstMatchRow { top, then };
         self.examples.extend(self.space.any_of_row(row));
         self.rows.push(row);
     }
@@ -147,26 +149,26 @@ impl Table<'_> {
 
     /// Adds all rows, from the last to the first.
     fn fill(&mut self) {
-        let inet = self.space.family(Family::Inet);
+        let inet = self.space.family(PacketFamily::Inet);
         let (from, to) = (self.ends.from_any, self.ends.to_any);
         let (out, lo0, egress) = (self.hooks.out, self.hooks.lo0, self.hooks.egress);
         let inward = self.space.minus(inet, out);
         let wire = self.space.not(lo0);
-        self.put(Set::ALL, Verdict::Untouched, None);
+        self.put(Set::ALL, PolicyVerdict::Untouched, None);
         // Packets to volumes from anywhere else.
         let resets = tcp_with(self.space, &[(RST, RST)]);
         let outside = self.all([to, inward, wire]);
-        self.put(outside, Verdict::Drop, None);
+        self.put(outside, PolicyVerdict::Drop, None);
         if let Some((_, others)) = self.parts.mesh {
             let own_to = self.on_mac(true, Side::Destination);
             let others = addresses(self.space, Side::Source, others);
             let onward = self.all([others, own_to, out]);
-            self.put(onward, Verdict::Pass, None);
+            self.put(onward, PolicyVerdict::Pass, None);
         }
         let this_mac = self.space.and(to, lo0);
-        self.put(this_mac, Verdict::Pass, None);
+        self.put(this_mac, PolicyVerdict::Pass, None);
         let refusal = self.all([to, lo0, inward, resets]);
-        self.put(refusal, Verdict::Carry, None);
+        self.put(refusal, PolicyVerdict::Carry, None);
         self.outward();
         self.between(inward, wire, resets);
         self.within(lo0, wire);
@@ -174,7 +176,7 @@ impl Table<'_> {
         for (one, other) in [(from, Side::Destination), (to, Side::Source)] {
             let other = self.space.network(other, IpAddr::from([127, 0, 0, 0]), 8);
             let both = self.space.and(one, other);
-            self.put(both, Verdict::Pass, None);
+            self.put(both, PolicyVerdict::Pass, None);
         }
         let leaks = self.all([to, out, egress]);
         self.refuse(leaks);
@@ -206,15 +208,15 @@ impl Table<'_> {
         self.refuse(beside);
         let this_mac = addresses(self.space, Side::Source, [&own_address]);
         let this_mac = self.all([this_mac, remote_to, leaving]);
-        self.put(this_mac, Verdict::Pass, None);
+        self.put(this_mac, PolicyVerdict::Pass, None);
         let arriving = self.space.and(inward, mesh);
         let other_macs = addresses(self.space, Side::Source, others);
         let other_macs = self.all([other_macs, own_to, arriving]);
-        self.put(other_macs, Verdict::Pass, None);
+        self.put(other_macs, PolicyVerdict::Pass, None);
         let forged = self.space.and(own_from, arriving);
-        self.put(forged, Verdict::Drop, None);
+        self.put(forged, PolicyVerdict::Drop, None);
         let elsewhere = self.space.minus(remote_from, own_to);
-        self.put(elsewhere, Verdict::Drop, None);
+        self.put(elsewhere, PolicyVerdict::Drop, None);
     }
 
     /// The packets from or to providers that are on this Mac, or on others.
@@ -229,10 +231,10 @@ impl Table<'_> {
     /// Refuses packets on their way out of an interface whose checksums the hardware may complete. TCP is answered by
     /// ICMP there, not by an RST.
     fn refuse(&mut self, set: Set) {
-        self.put(set, Verdict::Refuse(Answer::Usual), None);
+        self.put(set, PolicyVerdict::Refuse(Refusal::Usual), None);
         let tcp = self.space.number_is(Field::Protocol, TCP);
         let tcp = self.space.and(set, tcp);
-        self.put(tcp, Verdict::Refuse(Answer::Icmp), None);
+        self.put(tcp, PolicyVerdict::Refuse(Refusal::Icmp), None);
     }
 
     fn forged(&mut self, inward: Set, wire: Set) {
@@ -242,14 +244,14 @@ impl Table<'_> {
             let on = self.hooks.bridges[network.bridge];
             let forged = self.space.and(inward, on);
             let forged = self.space.minus(forged, own);
-            self.put_within(forged, [to_any], Verdict::Drop, None);
+            self.put_within(forged, [to_any], PolicyVerdict::Drop, None);
         }
         let here = addresses(self.space, Side::Source, self.parts.here);
         let here = self.all([here, inward, wire]);
-        self.put(here, Verdict::Drop, None);
+        self.put(here, PolicyVerdict::Drop, None);
         let outside = self.space.or(self.hooks.egress, self.hooks.foreign);
         let forged = self.all([from_any, inward, outside]);
-        self.put(forged, Verdict::Drop, None);
+        self.put(forged, PolicyVerdict::Drop, None);
     }
 
     /// From volumes to the outside.
@@ -260,30 +262,30 @@ impl Table<'_> {
         let sets =
             |list: Vec<(&NetworkPart, &Set)>| list.into_iter().map(|(_, set)| *set).collect::<Vec<_>>();
         let (online, offline) = (self.space.union(&sets(online)), self.space.union(&sets(offline)));
-        self.put(online, Verdict::Pass, None);
+        self.put(online, PolicyVerdict::Pass, None);
         let leaving = self.all([online, out, egress]);
-        self.put(leaving, Verdict::Pass, Some(Translation::EgressSource));
-        self.put(offline, Verdict::Refuse(Answer::Usual), None);
+        self.put(leaving, PolicyVerdict::Pass, Some(Translation::EgressSource));
+        self.put(offline, PolicyVerdict::Refuse(Refusal::Usual), None);
         let leaving = self.all([offline, out, egress]);
         self.refuse(leaving);
         let local = self.all([offline, out, lo0]);
-        self.put(local, Verdict::Carry, None);
+        self.put(local, PolicyVerdict::Carry, None);
     }
 
     fn between(&mut self, inward: Set, wire: Set, resets: Set) {
         let (out, lo0) = (self.hooks.out, self.hooks.lo0);
         let volumes = self.space.and(self.ends.from_any, self.ends.to_any);
-        self.put(volumes, Verdict::Refuse(Answer::Usual), None);
+        self.put(volumes, PolicyVerdict::Refuse(Refusal::Usual), None);
         let leaving = self.all([volumes, out, wire]);
         self.refuse(leaving);
         let local = self.all([volumes, out, lo0]);
-        self.put(local, Verdict::Carry, None);
+        self.put(local, PolicyVerdict::Carry, None);
         let reset = self.all([volumes, inward, lo0, resets]);
-        self.put(reset, Verdict::Carry, None);
+        self.put(reset, PolicyVerdict::Carry, None);
         let unreachable = icmp(self.space, &[UNREACHABLE]);
         let either = self.space.or(out, lo0);
         let unreachable = self.all([volumes, either, unreachable]);
-        self.put(unreachable, Verdict::Carry, None);
+        self.put(unreachable, PolicyVerdict::Carry, None);
         self.links();
     }
 
@@ -297,7 +299,7 @@ impl Table<'_> {
             let service = service(self.space, link.protocol, link.ports);
             let sources = self.ends.ends(self.space, Side::Source, &from);
             let destinations = self.ends.ends(self.space, Side::Destination, &to);
-            self.put_within(sources, [opens, service, destinations], Verdict::Pass, None);
+            self.put_within(sources, [opens, service, destinations], PolicyVerdict::Pass, None);
             if link.masquerade {
                 // The Mac of the receiver masquerades.
                 let mut to = to.clone();
@@ -313,7 +315,7 @@ impl Table<'_> {
             let sources = self.space.and(out, sources);
             for (network, set) in self.ends.by_network(self.space, self.parts, &to) {
                 let translation = Translation::GatewaySource(self.parts.networks[network].gateway);
-                self.put_within(sources, [service, set], Verdict::Pass, Some(translation));
+                self.put_within(sources, [service, set], PolicyVerdict::Pass, Some(translation));
             }
         }
     }
@@ -330,7 +332,7 @@ impl Table<'_> {
     fn within(&mut self, lo0: Set, wire: Set) {
         for (index, _) in self.parts.networks.iter().enumerate().filter(|(_, it)| it.is_here) {
             let (from, to) = (self.ends.from[index], self.ends.to[index]);
-            for (hooks, verdict) in [(lo0, Verdict::Carry), (wire, Verdict::Pass)] {
+            for (hooks, verdict) in [(lo0, PolicyVerdict::Carry), (wire, PolicyVerdict::Pass)] {
                 let from = self.space.and(hooks, from);
                 self.put_within(from, [to], verdict, None);
             }
@@ -343,7 +345,7 @@ impl Table<'_> {
             let alias = self.space.network(Side::Destination, (*alias).into(), 32);
             let service = service(self.space, Some(TCP), Some(&[(*port, *port)]));
             let set = self.all([inward, service, alias]);
-            self.put(set, Verdict::Pass, Some(Translation::Published(*volume)));
+            self.put(set, PolicyVerdict::Pass, Some(Translation::Published(*volume)));
         }
     }
 
@@ -364,7 +366,7 @@ impl Table<'_> {
     /// Which packets are reassembled from fragments, and how.
     fn reassembly(&mut self, world: &World) -> Map {
         let (from, to, out) = (self.ends.from_any, self.ends.to_any, self.hooks.out);
-        let inet = self.space.family(Family::Inet);
+        let inet = self.space.family(PacketFamily::Inet);
         let inward = self.space.minus(inet, out);
         let wire = self.space.not(self.hooks.lo0);
         let (together, without_df) = (Map::constant(TOGETHER), Map::constant(WITHOUT_DF));

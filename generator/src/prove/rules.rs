@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::outcome::{Outcome, Outcomes};
+use super::outcome::{HookOutcome, Outcomes};
 use super::policy::{AS_THEY_ARE, TOGETHER, WITHOUT_DF, errors, malformed};
 use super::world::World;
-use crate::packets::{Direction, Family, Field, Map, Packet, Row, Set, Side, Space};
+use crate::packets::{
+    Field, FirstMatchRow, Map, PacketDirection, PacketFamily, Set, Side, Space, WitnessPacket,
+};
 use crate::pf::eval::{Loaded, Ranges};
 use crate::pf::syntax::{
-    self, Action, Address, Block, Dummynet, Endpoint, Icmp, NumberMatch, Rule, StateKind, TcpFlags,
+    self, Action, Address, Block, Dummynet, HostMatch, Icmp, NumberMatch, Rule, StateKind, TcpFlags,
 };
-use crate::plan::policy::{Answer, Translation, Verdict};
+use crate::plan::policy::{PolicyVerdict, Refusal, Translation};
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
@@ -23,7 +25,7 @@ const UDP: u8 = 17;
 
 /// The rules of an anchor as functions of packets.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct RuleFunctions {
     /// The outcome of an unfragmented packet, by number in [`Outcomes`].
     pub outcome: Map,
     /// The outcome of a fragment that is evaluated without being reassembled.
@@ -41,17 +43,17 @@ pub struct Rules {
     /// Sequences of pipes in order; `None` is a `no dummynet`, which ends one.
     pub sequences: Vec<Vec<Option<u16>>>,
     /// For each rule, a packet that it matches, regardless of the rules before it.
-    pub examples: Vec<Packet>,
+    pub examples: Vec<WitnessPacket>,
 }
 
 /// Reads rules that `accept` did not refuse. `loaded` provides the contents of their tables.
 pub fn read(
     space: &mut Space,
-    lists: &syntax::Rules,
+    lists: &syntax::RuleLists,
     loaded: &Loaded,
     world: &World,
     outcomes: &mut Outcomes,
-) -> Rules {
+) -> RuleFunctions {
     let mut reader = Reader::of(space, loaded, world);
     let reassembly = reader.reassembly(&lists.scrub);
     let (filter, fragment) = reader.filter(&lists.filter, outcomes);
@@ -62,7 +64,7 @@ pub fn read(
     let outcome = outcomes.without(reader.space, translated, malformed);
     let (pipes, sequences) = reader.pipes(&lists.dummynet);
     let examples = reader.examples;
-    Rules { outcome, fragment, reassembly, settled, pipes, sequences, examples }
+    RuleFunctions { outcome, fragment, reassembly, settled, pipes, sequences, examples }
 }
 
 /// The packets that a rule matches, regardless of the rules before it.
@@ -75,19 +77,26 @@ pub fn about(space: &mut Space, loaded: &Loaded, world: &World, rule: &Rule) -> 
             (top, reader.space.and(rest, service))
         }
         Action::Nat | Action::NoNat | Action::Rdr | Action::NoRdr => reader.of_translation(rule),
-        _ => reader.of_header(rule),
+        Action::Scrub
+        | Action::NoScrub
+        | Action::Dummynet
+        | Action::NoDummynet
+        | Action::Binat
+        | Action::NoBinat => reader.of_header(rule),
     };
     reader.space.and(top, rest)
 }
 
 /// The verdict of a filter rule.
-fn verdict(rule: &Rule) -> Verdict {
+fn verdict(rule: &Rule) -> PolicyVerdict {
     match (rule.action, rule.state) {
-        (Action::Block(Block::Drop), _) => Verdict::Drop,
-        (Action::Block(Block::ReturnIcmp { .. }), _) => Verdict::Refuse(Answer::Icmp),
-        (Action::Block(_), _) => Verdict::Refuse(Answer::Usual),
-        (_, StateKind::None) => Verdict::Carry,
-        _ => Verdict::Pass,
+        (Action::Block(Block::Drop), _) => PolicyVerdict::Drop,
+        (Action::Block(Block::ReturnIcmp { icmp: _, icmp6: _ }), _) => PolicyVerdict::Refuse(Refusal::Icmp),
+        (Action::Block(Block::Return { icmp: _, icmp6: _ } | Block::ReturnRst { ttl: _ }), _) => {
+            PolicyVerdict::Refuse(Refusal::Usual)
+        }
+        (_, StateKind::None) => PolicyVerdict::Carry,
+        (_, StateKind::Keep | StateKind::Modulate | StateKind::Synproxy) => PolicyVerdict::Pass,
     }
 }
 
@@ -105,11 +114,11 @@ struct Reader<'a> {
     tables: HashMap<(String, Side), Set>,
     /// The functions of filter rules that differ in addresses and ports only: of whole packets, and of fragments.
     services: HashMap<Service, [Map; 2]>,
-    examples: Vec<Packet>,
+    examples: Vec<WitnessPacket>,
 }
 
 /// The conditions of a filter rule on anything but addresses and ports, and its verdict.
-type Service = (Option<u8>, Option<TcpFlags>, Option<Icmp>, Verdict);
+type Service = (Option<u8>, Option<TcpFlags>, Option<Icmp>, PolicyVerdict);
 
 impl<'a> Reader<'a> {
     fn of(space: &'a mut Space, loaded: &'a Loaded, world: &'a World) -> Self {
@@ -117,8 +126,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A row of a first-match table; an example packet that it matches is recorded.
-    fn row(&mut self, top: Set, then: Map) -> Row {
-        let row = Row { top, then };
+    fn row(&mut self, top: Set, then: Map) -> FirstMatchRow {
+        let row = FirstMatchRow { top, then };
         self.examples.extend(self.space.any_of_row(row));
         row
     }
@@ -159,24 +168,30 @@ impl<'a> Reader<'a> {
             rows.push(self.row(top, then));
         }
         // Packets that no rule matches.
-        rows.push(Row { top: Set::ALL, then: Map::constant(0) });
+        rows.push(FirstMatchRow { top: Set::ALL, then: Map::constant(0) });
         let both = self.space.first_match(&rows);
         [false, true].map(|is_fragment| self.space.with_fragment(both, is_fragment)).into()
     }
 
     /// The outcome of a filter rule by everything but addresses and ports: of whole packets, and of fragments.
     fn of_verdict(&mut self, rule: &Rule, errors: Set, outcomes: &mut Outcomes) -> [Map; 2] {
-        let outcome = Outcome::plain(verdict(rule));
+        let outcome = HookOutcome::plain(verdict(rule));
         let (whole, alone) = (self.of_service(rule), self.of_fragment(rule));
         let passed = outcomes.of_packets(self.space, outcome, errors);
         [self.space.only(whole, passed), self.space.only(alone, outcomes.constant(outcome))]
     }
 
     /// The packets whose translation is decided, and the outcome of all packets: the filter sees the translated packet.
-    fn translations(&mut self, lists: &syntax::Rules, filter: Map, outcomes: &mut Outcomes) -> (Set, Map) {
+    fn translations(
+        &mut self,
+        lists: &syntax::RuleLists,
+        filter: Map,
+        outcomes: &mut Outcomes,
+    ) -> (Set, Map) {
         // The value for `no nat` and `no rdr`: treated as if no translation rule matched.
         const NONE: u32 = u32::MAX >> 2;
-        let (out, inward) = (self.space.direction(Direction::Out), self.space.direction(Direction::In));
+        let (out, inward) =
+            (self.space.direction(PacketDirection::Out), self.space.direction(PacketDirection::In));
         let outward = self.space.choose(out, filter, Map::constant(0));
         let rules =
             lists.nat.iter().map(|rule| (rule, out)).chain(lists.rdr.iter().map(|rule| (rule, inward)));
@@ -189,7 +204,7 @@ impl<'a> Reader<'a> {
                 rows.push(self.row(top, then));
                 continue;
             };
-            let translated = Outcome { verdict: Verdict::Pass, translation: Some(translation) };
+            let translated = HookOutcome { verdict: PolicyVerdict::Pass, translation: Some(translation) };
             let behind = match source {
                 Some(source) => self.space.with_address(outward, Side::Source, source.into()),
                 // `rdr pass`: the packet passes without evaluation of the filter.
@@ -220,10 +235,10 @@ impl<'a> Reader<'a> {
             (Action::Nat, Address::Dynamic(dynamic)) => {
                 Some((Translation::EgressSource, self.world.address_of(&dynamic.interface)))
             }
-            (Action::Nat, Address::Prefix { address: IpAddr::V4(address), .. }) => {
+            (Action::Nat, Address::Prefix { address: IpAddr::V4(address), prefix: 32 }) => {
                 Some((Translation::GatewaySource(*address), Some(*address)))
             }
-            (Action::Rdr, Address::Prefix { address: IpAddr::V4(address), .. }) => {
+            (Action::Rdr, Address::Prefix { address: IpAddr::V4(address), prefix: 32 }) => {
                 Some((Translation::Published(*address), None))
             }
             _ => None,
@@ -249,7 +264,7 @@ impl<'a> Reader<'a> {
             let (top, rest) = self.of_header(rule);
             let number = Map::constant(number(vec![pipe], &mut sequences));
             let then = self.space.only(rest, number);
-            let Row { top, then } = self.row(top, then);
+            let FirstMatchRow { top, then } = self.row(top, then);
             let row = self.space.only(top, then);
             maps.push(self.space.over(row, Map::constant(0)));
         }
@@ -267,7 +282,7 @@ impl<'a> Reader<'a> {
 
     /// The match of a rule by interface, direction, family and source; and by destination.
     fn of_ends(&mut self, rule: &Rule) -> (Set, Set) {
-        let inet = self.space.family(Family::Inet);
+        let inet = self.space.family(PacketFamily::Inet);
         let source = self.of_end(Side::Source, &rule.source);
         let mut top = self.space.and(inet, source);
         if let Some(interface) = &rule.interface {
@@ -276,8 +291,8 @@ impl<'a> Reader<'a> {
         }
         if let Some(direction) = rule.direction {
             let direction = self.space.direction(match direction {
-                syntax::Direction::In => Direction::In,
-                syntax::Direction::Out => Direction::Out,
+                syntax::Direction::In => PacketDirection::In,
+                syntax::Direction::Out => PacketDirection::Out,
             });
             top = self.space.and(top, direction);
         }
@@ -349,7 +364,7 @@ impl<'a> Reader<'a> {
         set
     }
 
-    fn of_end(&mut self, side: Side, end: &Endpoint) -> Set {
+    fn of_end(&mut self, side: Side, end: &HostMatch) -> Set {
         let set = match &end.address {
             Address::Any => Set::ALL,
             Address::Prefix { address, prefix } => self.space.network(side, *address, *prefix),
@@ -371,7 +386,7 @@ impl<'a> Reader<'a> {
         let ranges =
             tables.named("", name).map_or_else(Ranges::none, |id| tables.ranges(id, syntax::Family::Inet));
         let ranges: Vec<(u128, u128)> = ranges.iter().collect();
-        let set = self.space.addresses(side, Family::Inet, &ranges);
+        let set = self.space.addresses(side, PacketFamily::Inet, &ranges);
         self.tables.insert((name.to_owned(), side), set);
         set
     }

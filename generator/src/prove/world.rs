@@ -15,13 +15,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::loading::{self, Interfaces, Loaded};
+use crate::loading::{self, Interfaces, LoadedAnchor};
 use crate::packets::Space;
 use crate::pf::Environment;
 use crate::pf::environment::InterfaceInfo;
-use crate::pf::syntax::{Place, Rule, Rules};
+use crate::pf::syntax::{Position, Rule, RuleLists};
 use crate::plan::Plan;
-use crate::plan::policy::Interface;
+use crate::plan::policy::PolicyInterface;
 
 /// The loopback interface.
 pub const LOOPBACK: &str = "lo0";
@@ -43,9 +43,9 @@ const CANDIDATES: [[u8; 4]; 6] = [
 /// An anchor as it is loaded on the machine that represents all.
 #[derive(Debug, Clone)]
 pub struct World {
-    loaded: Loaded,
+    loaded: LoadedAnchor,
     /// The interfaces that are substituted for macros, each with its kind.
-    kinds: BTreeMap<String, Interface>,
+    kinds: BTreeMap<String, PolicyInterface>,
     /// The address of each egress interface.
     addresses: BTreeMap<String, Ipv4Addr>,
     environment_interfaces: Vec<InterfaceInfo>,
@@ -63,16 +63,16 @@ impl World {
         let mut free = CANDIDATES.into_iter().map(Ipv4Addr::from).filter(free);
         let addresses: BTreeMap<String, Ipv4Addr> =
             egress.iter().map(|name| (name.clone(), free.next().unwrap_or(MACHINE[1]))).collect();
-        let mut kinds = BTreeMap::from([(LOOPBACK.to_owned(), Interface::Loopback)]);
-        kinds.extend(egress.iter().map(|name| (name.clone(), Interface::Egress)));
-        kinds.insert(foreign.clone(), Interface::Foreign);
-        kinds.extend(mesh.iter().map(|name| (name.clone(), Interface::Mesh)));
+        let mut kinds = BTreeMap::from([(LOOPBACK.to_owned(), PolicyInterface::Loopback)]);
+        kinds.extend(egress.iter().map(|name| (name.clone(), PolicyInterface::Egress)));
+        kinds.insert(foreign.clone(), PolicyInterface::Foreign);
+        kinds.extend(mesh.iter().map(|name| (name.clone(), PolicyInterface::Mesh)));
         let mut bridges = BTreeMap::new();
         let units = names
             .units(KINDS[2], 2000)
             .zip(plan.bridges.iter().enumerate().filter(|(_, bridge)| bridge.is_here()));
         for (name, (index, bridge)) in units {
-            kinds.insert(name.clone(), Interface::Bridge(index));
+            kinds.insert(name.clone(), PolicyInterface::Bridge(index));
             bridges.insert(loading::bridge_macro(bridge.provider.as_str()), name);
         }
         let mut environment = Environment { interfaces: Vec::new(), ..Environment::default() };
@@ -102,43 +102,43 @@ impl World {
     }
 
     /// The place in the anchor of something in the loaded text.
-    pub fn origin(&self, place: Place) -> Place {
-        Place { line: self.loaded.origin(place.line), ..place }
+    pub fn origin(&self, place: Position) -> Position {
+        Position { line: self.loaded.origin(place.line), ..place }
     }
 
     /// An error in the loaded text, moved to its place in the anchor.
-    pub fn error_at_origin(&self, error: crate::pf::Error) -> crate::pf::Error {
-        crate::pf::Error { line: self.loaded.origin(error.line), ..error }
+    pub fn error_at_origin(&self, error: crate::pf::ParseError) -> crate::pf::ParseError {
+        crate::pf::ParseError { line: self.loaded.origin(error.line), ..error }
     }
 
     /// A packet space that distinguishes every interface that the rules or the policy distinguish.
-    pub fn space(&self, rules: &Rules) -> Space {
+    pub fn space(&self, rules: &RuleLists) -> Space {
         let named =
             rules.lists().into_iter().flatten().filter_map(|rule| Some(&rule.interface.as_ref()?.name));
         Space::new(self.kinds.keys().chain(named).cloned())
     }
 
     /// The number of rules on a Mac with one egress interface and no interface of another program.
-    pub fn count(&self, rules: &Rules) -> usize {
+    pub fn count(&self, rules: &RuleLists) -> usize {
         let first = self.addresses.keys().next();
         let is_there = |rule: &&Rule| {
             let name = rule.interface.as_ref().map(|interface| &interface.name);
             name.is_none_or(|name| match self.kind(name) {
-                Interface::Egress => Some(name) == first,
-                kind => kind != Interface::Foreign,
+                PolicyInterface::Egress => Some(name) == first,
+                kind => kind != PolicyInterface::Foreign,
             })
         };
         rules.lists().into_iter().flatten().filter(is_there).count()
     }
 
     /// The interfaces that the policy distinguishes, each with its kind.
-    pub fn interfaces(&self) -> impl Iterator<Item = (&str, Interface)> {
+    pub fn interfaces(&self) -> impl Iterator<Item = (&str, PolicyInterface)> {
         self.kinds.iter().map(|(name, kind)| (name.as_str(), *kind))
     }
 
     /// The kind of an interface, for the policy.
-    pub fn kind(&self, name: &str) -> Interface {
-        self.kinds.get(name).copied().unwrap_or(Interface::New)
+    pub fn kind(&self, name: &str) -> PolicyInterface {
+        self.kinds.get(name).copied().unwrap_or(PolicyInterface::New)
     }
 
     /// The address of an egress interface.
@@ -148,7 +148,7 @@ impl World {
 
     /// Whether the name is substituted for a macro.
     pub fn is_put_in(&self, name: &str) -> bool {
-        !matches!(self.kind(name), Interface::Loopback | Interface::New)
+        !matches!(self.kind(name), PolicyInterface::Loopback | PolicyInterface::New)
     }
 
     /// Whether an address in a rule is a stand-in for one of the machine's own.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::packets::{Family, Field, Map, Row, Set, Side, Space};
-use crate::plan::Region;
+use crate::packets::{Field, FirstMatchRow, Map, PacketFamily, Set, Side, Space};
+use crate::plan::AddressRegion;
 use crate::plan::policy::{Ends, Parts, PermissionPart, TCP, UDP};
 
 /// The providers' networks as sets, in the order of [`Parts::networks`].
@@ -21,7 +21,7 @@ pub struct Sets {
 }
 
 /// The packets whose source or destination is in a region.
-pub fn region(space: &mut Space, side: Side, region: &Region) -> Set {
+pub fn region(space: &mut Space, side: Side, region: &AddressRegion) -> Set {
     let mut set = Set::NONE;
     // Prefixes are sorted: the longest that contains an address comes last, and so decides.
     for (prefix, is_out) in region.prefixes() {
@@ -40,7 +40,7 @@ pub fn addresses<'a>(space: &mut Space, side: Side, all: impl IntoIterator<Item 
         .collect();
     ranges.sort_unstable();
     ranges.dedup();
-    space.addresses(side, Family::Inet, &ranges)
+    space.addresses(side, PacketFamily::Inet, &ranges)
 }
 
 /// The packets of a protocol and ports; ports without a protocol mean those of TCP and UDP.
@@ -61,7 +61,7 @@ pub fn service(space: &mut Space, protocol: Option<u8>, ports: Option<&[(u16, u1
 
 /// What links have in common whose ends are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Link<'p> {
+pub struct MergedLink<'p> {
     /// Whether the sources are translated; these come last.
     pub masquerade: bool,
     /// The IANA protocol number; `None` for any.
@@ -72,17 +72,17 @@ pub struct Link<'p> {
 
 /// What links cover, each with its senders and receivers. Links with the same service and receivers are merged; then
 /// those with the same senders.
-pub fn links<'p>(parts: &'p Parts) -> Vec<(Link<'p>, Ends, Ends)> {
+pub fn links<'p>(parts: &'p Parts) -> Vec<(MergedLink<'p>, Ends, Ends)> {
     let add = |all: &mut Ends, more: &Ends| {
         all.networks.extend(&more.networks);
         all.volumes.extend(&more.volumes);
     };
-    let mut by_receivers: BTreeMap<(Link, &Ends), Ends> = BTreeMap::new();
+    let mut by_receivers: BTreeMap<(MergedLink, &Ends), Ends> = BTreeMap::new();
     for PermissionPart { from, to, protocol, ports, masquerade } in &parts.permissions {
-        let link = Link { masquerade: *masquerade, protocol: *protocol, ports: ports.as_deref() };
+        let link = MergedLink { masquerade: *masquerade, protocol: *protocol, ports: ports.as_deref() };
         add(by_receivers.entry((link, to)).or_default(), from);
     }
-    let mut by_senders: BTreeMap<(Link, Ends), Ends> = BTreeMap::new();
+    let mut by_senders: BTreeMap<(MergedLink, Ends), Ends> = BTreeMap::new();
     for ((link, to), from) in by_receivers {
         add(by_senders.entry((link, from)).or_default(), to);
     }
@@ -138,7 +138,7 @@ impl Sets {
             return Map::constant(0);
         }
         let within = self.within(space);
-        let mut rows = vec![Row { top: within, then: Map::constant(0) }];
+        let mut rows = vec![FirstMatchRow { top: within, then: Map::constant(0) }];
         // Volumes take precedence over networks, on the sender's side first; among equals the first declared path wins.
         for breadths in [[false, false], [false, true], [true, false], [true, true]] {
             for way in &parts.ways {
@@ -151,7 +151,7 @@ impl Sets {
                 let rest = self.ends(space, Side::Destination, &part(&way.to, breadths[1]));
                 if !top.is_empty() && !rest.is_empty() {
                     let pipe = Map::constant(way.pipe.map_or(0, u32::from));
-                    rows.push(Row { top, then: space.only(rest, pipe) });
+                    rows.push(FirstMatchRow { top, then: space.only(rest, pipe) });
                 }
             }
         }

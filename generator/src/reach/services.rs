@@ -25,7 +25,7 @@ pub struct Services {
 
 impl Services {
     /// All services.
-    pub fn every() -> Self {
+    pub fn all() -> Self {
         Self { tcp: vec![EVERY_PORT], udp: vec![EVERY_PORT], icmp: true, other: true }
     }
 
@@ -34,7 +34,7 @@ impl Services {
         let mut services = Self::default();
         let ports = ports.unwrap_or(&[EVERY_PORT]);
         match protocol {
-            None if ports == [EVERY_PORT] => return Self::every(),
+            None if ports == [EVERY_PORT] => return Self::all(),
             None => {
                 (services.tcp, services.udp) = (ports.to_vec(), ports.to_vec());
             }
@@ -162,7 +162,7 @@ fn range((first, last): Ports) -> String {
 impl fmt::Display for Services {
     /// Such as `tcp 2379-2380`, `any protocol` or `any protocol but icmp`: listing or exclusion, whichever is shorter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::every() {
+        if *self == Self::all() {
             return f.write_str("any protocol");
         }
         let (parts, size) = self.parts();

@@ -11,7 +11,7 @@ use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
 
-use super::Error;
+use super::RenderError;
 use crate::place::is_hostile;
 
 /// All templates, by name.
@@ -195,9 +195,9 @@ fn format(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinj
 }
 
 /// Renders the template with this name. Fails if a value cannot be expressed.
-pub fn render(name: &str, context: impl Serialize) -> Result<String, Error> {
-    let template = ENVIRONMENT.get_template(name).map_err(Error)?;
-    template.render(Serde(context)).map_err(Error)
+pub fn render(name: &str, context: impl Serialize) -> Result<String, RenderError> {
+    let template = ENVIRONMENT.get_template(name).map_err(RenderError)?;
+    template.render(Serde(context)).map_err(RenderError)
 }
 
 #[cfg(test)]

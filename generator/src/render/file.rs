@@ -7,12 +7,12 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// The files by path, such as `pf/anchor.conf`.
-    pub files: BTreeMap<String, File>,
+    pub files: BTreeMap<String, RenderedFile>,
 }
 
 /// A rendered file. Its text ends with exactly one newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub struct RenderedFile {
     /// The text of the file.
     pub text: String,
     /// Whether it is a program (mode 0755) or data (mode 0644).
@@ -22,15 +22,15 @@ pub struct File {
 /// A value that the language of a file cannot express. This is never the user's mistake: the model refuses such values
 /// first, and this is a second check.
 #[derive(Debug)]
-pub struct Error(pub(super) minijinja::Error);
+pub struct RenderError(pub(super) minijinja::Error);
 
-impl fmt::Display for Error {
+impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.0)
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for RenderError {}
 
 /// The path of the anchor inside a bundle.
 pub const ANCHOR: &str = "pf/anchor.conf";

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Error, engine};
+use super::{RenderError, engine};
 use crate::model;
 use crate::plan::Plan;
 
@@ -24,7 +24,7 @@ pub const FILES: [&str; 5] =
     ["05-nixvol.network", "99-nixvol.yaml", "interfaces", "nixvol.nmconnection", "talos.yaml"];
 
 /// The files of every volume, by path. Those of a volume that the Mac serves contain a note about that.
-pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, Error> {
+pub fn guests(plan: &Plan) -> Result<Vec<(String, String)>, RenderError> {
     let mut files = Vec::new();
     for volume in plan.own_volumes() {
         let model::Guest { mac, interface, dns } = &volume.guest;
@@ -60,7 +60,7 @@ struct HostLine {
 }
 
 /// The lines for the hosts file.
-pub fn hosts(plan: &Plan) -> Result<String, Error> {
+pub fn hosts(plan: &Plan) -> Result<String, RenderError> {
     let lines = plan
         .volumes
         .iter()

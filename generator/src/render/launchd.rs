@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Error, MANAGER, engine};
+use super::{MANAGER, RenderError, engine};
 use crate::plan::Plan;
 
 #[derive(Serialize)]
@@ -13,7 +13,7 @@ struct Daemon {
 }
 
 /// The launchd job that keeps the network in its declared state.
-pub fn plist(plan: &Plan) -> Result<String, Error> {
+pub fn plist(plan: &Plan) -> Result<String, RenderError> {
     let daemon = Daemon {
         manager: format!("{}/networking/{MANAGER}", plan.base),
         log_file: plan.log_file.to_string(),
@@ -28,6 +28,6 @@ struct Rotation {
 }
 
 /// The rotation of the manager's log.
-pub fn newsyslog(plan: &Plan) -> Result<String, Error> {
+pub fn newsyslog(plan: &Plan) -> Result<String, RenderError> {
     engine::render("newsyslog/nix-volumes.conf", Rotation { log_file: plan.log_file.to_string() })
 }

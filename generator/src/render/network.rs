@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use crate::input::{self, Protocol, ProviderAttachment, VERSION, VolumeAttachment};
 use crate::model::{
-    self, AbsolutePath, Declaration, End, InterfaceName, Latency, MacAddress, Name, Party, PortRange, PortSet,
+    self, AbsolutePath, Declaration, Endpoint, InterfaceName, Latency, MacAddress, Name, Party, PortRange,
+    PortSet,
 };
-use crate::plan::{Flow, Plan};
+use crate::plan::{PermittedFlow, Plan};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -263,7 +264,7 @@ fn resolved(plan: &Plan) -> Resolved<'_> {
     }
 }
 
-fn flow(flow: &Flow) -> ResolvedFlow<'_> {
+fn flow(flow: &PermittedFlow) -> ResolvedFlow<'_> {
     ResolvedFlow {
         from: names(&flow.from),
         to: names(&flow.to),
@@ -272,7 +273,7 @@ fn flow(flow: &Flow) -> ResolvedFlow<'_> {
     }
 }
 
-fn names<'a>(ends: impl IntoIterator<Item = &'a End>) -> Vec<&'a str> {
+fn names<'a>(ends: impl IntoIterator<Item = &'a Endpoint>) -> Vec<&'a str> {
     ends.into_iter().map(|end| end.name().as_str()).collect()
 }
 

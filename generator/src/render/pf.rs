@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{Error, engine};
+use super::{RenderError, engine};
 use crate::loading::bridge_macro;
-use crate::model::{End, Name, PortRange, PortSet, Protocol};
-use crate::plan::{self, Bridge, Flow, Plan, Region, Volume};
+use crate::model::{Endpoint, Name, PortRange, PortSet, Protocol};
+use crate::plan::{self, AddressRegion, Bridge, PermittedFlow, Plan, PlannedVolume};
 
 /// The table of all providers' networks.
 const ALL: &str = "nixvol";
@@ -163,7 +163,7 @@ struct Publish {
 }
 
 /// The text of the anchor.
-pub fn anchor(plan: &Plan) -> Result<String, Error> {
+pub fn anchor(plan: &Plan) -> Result<String, RenderError> {
     let mut sets = Sets::new(plan);
     let flows = plan.flows.iter().map(|flow| rule(&mut sets, flow)).collect();
     let masquerades = plan.masquerades.iter().map(|masquerade| Masquerade {
@@ -176,7 +176,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     let masquerades = masquerades.collect();
     let mut inside: Vec<String> = Vec::new();
     for masquerade in plan.masquerades.iter().filter(|masquerade| masquerade.from_inside) {
-        let network = sets.reference(&[End::Provider(masquerade.provider.clone())]);
+        let network = sets.reference(&[Endpoint::Provider(masquerade.provider.clone())]);
         if !inside.contains(&network) {
             inside.push(network);
         }
@@ -209,7 +209,7 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
     });
     let provider = |bridge: &Bridge| Provider {
         name: bridge.provider.to_string(),
-        network: sets.reference(&[End::Provider(bridge.provider.clone())]),
+        network: sets.reference(&[Endpoint::Provider(bridge.provider.clone())]),
         bridge: bridge_macro(bridge.provider.as_str()),
         logical: bridge.logical.to_string(),
     };
@@ -240,9 +240,9 @@ pub fn anchor(plan: &Plan) -> Result<String, Error> {
 }
 
 /// The providers that satisfy a predicate, as endpoints.
-fn ends(plan: &Plan, is_meant: impl Fn(&Bridge) -> bool) -> Vec<End> {
+fn ends(plan: &Plan, is_meant: impl Fn(&Bridge) -> bool) -> Vec<Endpoint> {
     let meant = plan.bridges.iter().filter(|bridge| is_meant(bridge));
-    meant.map(|bridge| End::Provider(bridge.provider.clone())).collect()
+    meant.map(|bridge| Endpoint::Provider(bridge.provider.clone())).collect()
 }
 
 fn mesh(sets: &mut Sets, plan: &Plan, mesh: &plan::Tunnel) -> Mesh {
@@ -263,30 +263,31 @@ fn mesh(sets: &mut Sets, plan: &Plan, mesh: &plan::Tunnel) -> Mesh {
 
 /// Whether links permit all ICMP from every provider to every other, as far as packets between them are seen here.
 fn passes_all_icmp(plan: &Plan) -> bool {
-    let carries = |flow: &&Flow| flow.ports.is_none() && matches!(flow.protocol, None | Some(Protocol::Icmp));
-    let is_provider = |end: &&End| matches!(end, End::Provider(_));
-    let mut to: BTreeMap<&End, Vec<&Flow>> = BTreeMap::new();
+    let carries =
+        |flow: &&PermittedFlow| flow.ports.is_none() && matches!(flow.protocol, None | Some(Protocol::Icmp));
+    let is_provider = |end: &&Endpoint| matches!(end, Endpoint::Provider(_));
+    let mut to: BTreeMap<&Endpoint, Vec<&PermittedFlow>> = BTreeMap::new();
     for flow in plan.flows.iter().filter(carries) {
         for from in flow.from.iter().filter(is_provider) {
             to.entry(from).or_default().push(flow);
         }
     }
     plan.bridges.iter().all(|bridge| {
-        let from = End::Provider(bridge.provider.clone());
+        let from = Endpoint::Provider(bridge.provider.clone());
         let flows = to.get(&from).map_or(&[][..], Vec::as_slice);
         // A shortcut: in a mesh, a single flow reaches all providers, and is found for each of them.
         let is_enough = |count: usize| count >= plan.bridges.len();
         let others = || flows.iter().flat_map(|flow| &flow.to).filter(is_provider).chain([&from]);
         flows.iter().any(|flow| is_enough(flow.to.len()) && flow.to.iter().all(|end| is_provider(&end))) || {
-            let reached: BTreeSet<&End> = others().collect();
-            let is_reached = |to: &Bridge| reached.contains(&End::Provider(to.provider.clone()));
+            let reached: BTreeSet<&Endpoint> = others().collect();
+            let is_reached = |to: &Bridge| reached.contains(&Endpoint::Provider(to.provider.clone()));
             // What goes from one of the other Macs to another is never seen here.
             plan.bridges.iter().filter(|to| bridge.is_here() || to.is_here()).all(is_reached)
         }
     })
 }
 
-fn few(ends: &[End]) -> Few {
+fn few(ends: &[Endpoint]) -> Few {
     let names: Vec<&str> = ends.iter().take(NAMES_IN_A_COMMENT).map(|end| end.name().as_str()).collect();
     Few { names: names.join(","), more: ends.len().saturating_sub(NAMES_IN_A_COMMENT) }
 }
@@ -302,31 +303,32 @@ struct Followed {
 /// entry; a provider stands for its addresses that are not volumes, including the gateway.
 fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
     let ends = || in_order.iter().flat_map(|it| it.from.iter().chain(&it.to));
-    let volumes: BTreeSet<&End> = ends().filter(|end| matches!(end, End::Volume(_))).collect();
-    let mut by_provider: BTreeMap<Option<&Name>, Vec<&End>> = BTreeMap::new();
+    let volumes: BTreeSet<&Endpoint> = ends().filter(|end| matches!(end, Endpoint::Volume(_))).collect();
+    let mut by_provider: BTreeMap<Option<&Name>, Vec<&Endpoint>> = BTreeMap::new();
     for volume in volumes {
         by_provider.entry(plan.provider_of(volume)).or_default().push(volume);
     }
-    let whole = |end: &'_ End| -> Vec<End> {
-        let of_provider = by_provider.get(&plan.provider_of(end)).filter(|_| matches!(end, End::Provider(_)));
+    let whole = |end: &'_ Endpoint| -> Vec<Endpoint> {
+        let of_provider =
+            by_provider.get(&plan.provider_of(end)).filter(|_| matches!(end, Endpoint::Provider(_)));
         [end].into_iter().chain(of_provider.into_iter().flatten().copied()).cloned().collect()
     };
-    let is_here = |end: &End| match end {
-        End::Provider(name) => plan.own_bridges().any(|bridge| bridge.provider == *name),
-        End::Volume(name) => plan.volume(name).is_some_and(Volume::is_served),
+    let is_here = |end: &Endpoint| match end {
+        Endpoint::Provider(name) => plan.own_bridges().any(|bridge| bridge.provider == *name),
+        Endpoint::Volume(name) => plan.volume(name).is_some_and(PlannedVolume::is_served),
     };
-    let mut by_sender: BTreeMap<End, Vec<usize>> = BTreeMap::new();
+    let mut by_sender: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
     for (number, steering) in in_order.iter().enumerate() {
-        let senders: BTreeSet<End> = steering.from.iter().flat_map(whole).collect();
+        let senders: BTreeSet<Endpoint> = steering.from.iter().flat_map(whole).collect();
         for sender in senders {
             by_sender.entry(sender).or_default().push(number);
         }
     }
     let mut followed = vec![Followed::default(); in_order.len()];
     for (sender, numbers) in by_sender.iter().filter(|(_, numbers)| numbers.len() > 1) {
-        let mut first: BTreeMap<End, usize> = BTreeMap::new();
+        let mut first: BTreeMap<Endpoint, usize> = BTreeMap::new();
         for number in numbers {
-            let receivers: BTreeSet<End> = in_order[*number].to.iter().flat_map(whole).collect();
+            let receivers: BTreeSet<Endpoint> = in_order[*number].to.iter().flat_map(whole).collect();
             for receiver in receivers {
                 if plan.provider_of(&receiver) == plan.provider_of(sender) {
                     continue;
@@ -344,21 +346,21 @@ fn followed(plan: &Plan, in_order: &[&plan::Steering]) -> Vec<Followed> {
 }
 
 /// The providers that a steering entry has on both sides, as a whole or by volumes.
-fn unsteered(plan: &Plan) -> Vec<End> {
+fn unsteered(plan: &Plan) -> Vec<Endpoint> {
     let both = |it: &plan::Steering| {
         let to = named(plan, &it.to);
         named(plan, &it.from).into_iter().filter(|name| to.contains(name)).cloned().collect::<Vec<_>>()
     };
     let covered: BTreeSet<Name> = plan.steering.iter().flat_map(both).collect();
-    covered.into_iter().map(End::Provider).collect()
+    covered.into_iter().map(Endpoint::Provider).collect()
 }
 
 /// The providers that endpoints are, or belong to.
-fn named<'a>(plan: &'a Plan, ends: &'a [End]) -> BTreeSet<&'a Name> {
+fn named<'a>(plan: &'a Plan, ends: &'a [Endpoint]) -> BTreeSet<&'a Name> {
     ends.iter().filter_map(|end| plan.provider_of(end)).collect()
 }
 
-fn rule(sets: &mut Sets, flow: &Flow) -> Rule {
+fn rule(sets: &mut Sets, flow: &PermittedFlow) -> Rule {
     let ports = ports(flow.ports.as_ref());
     Rule {
         protocol: flow.protocol.map(Protocol::word),
@@ -384,11 +386,11 @@ fn ports(ports: Option<&PortSet>) -> Vec<String> {
 
 /// The label by which counters are distinguished: `link:aws:azure,gcp:tcp:2379-2380`. If that is too long, table names
 /// replace the endpoints, and if necessary a hash replaces everything but the protocol.
-fn label(sets: &Sets, flow: &Flow) -> String {
+fn label(sets: &Sets, flow: &PermittedFlow) -> String {
     let protocol = flow.protocol.map_or("any", Protocol::word);
     let ports = flow.ports.as_ref().map_or(String::new(), |ports| format!(":{ports}"));
     let service = format!("{protocol}{ports}");
-    let names = |ends: &[End]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(",");
+    let names = |ends: &[Endpoint]| ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(",");
     let full = format!("link:{}:{}:{service}", names(&flow.from), names(&flow.to));
     let by_set = format!("link:{}:{}:{service}", sets.name(&flow.from), sets.name(&flow.to));
     let short = [full, by_set].into_iter().find(|label| label.len() <= LONGEST_LABEL);
@@ -400,18 +402,19 @@ fn label(sets: &Sets, flow: &Flow) -> String {
 /// Sets of endpoints as pf refers to them: a single address or network directly, several by a table.
 struct Sets {
     /// The table entries of each endpoint. The longest prefix that contains an address decides.
-    entries: BTreeMap<End, Vec<Entry>>,
+    entries: BTreeMap<Endpoint, Vec<Entry>>,
     /// The tables that rules refer to, by name.
     used: BTreeMap<String, Vec<Entry>>,
-    providers: Vec<End>,
+    providers: Vec<Endpoint>,
 }
 
 impl Sets {
     fn new(plan: &Plan) -> Self {
-        let provider = |bridge: &Bridge| End::Provider(bridge.provider.clone());
+        let provider = |bridge: &Bridge| Endpoint::Provider(bridge.provider.clone());
         let providers = plan.bridges.iter().map(|bridge| (provider(bridge), region(&bridge.region)));
-        let volume =
-            |volume: &Volume| (End::Volume(volume.name.clone()), vec![Entry::of(volume.address.into())]);
+        let volume = |volume: &PlannedVolume| {
+            (Endpoint::Volume(volume.name.clone()), vec![Entry::of(volume.address.into())])
+        };
         Self {
             entries: providers.chain(plan.volumes.iter().map(volume)).collect(),
             used: BTreeMap::new(),
@@ -420,7 +423,7 @@ impl Sets {
     }
 
     /// The notation of a set in a rule: an address, or a table, which is recorded as used.
-    fn reference(&mut self, ends: &[End]) -> String {
+    fn reference(&mut self, ends: &[Endpoint]) -> String {
         let entries: Vec<Entry> = ends.iter().flat_map(|end| self.entries[end].clone()).collect();
         if let [single] = entries.as_slice() {
             return single.prefix.clone();
@@ -433,7 +436,7 @@ impl Sets {
     }
 
     /// The notation of a set's addresses that the Mac itself has; `None` if there are none.
-    fn here(&mut self, ends: &[End], addresses: &[Ipv4Addr]) -> Option<String> {
+    fn here(&mut self, ends: &[Endpoint], addresses: &[Ipv4Addr]) -> Option<String> {
         let entries: Vec<Entry> = addresses.iter().map(|it| Entry::of((*it).into())).collect();
         match entries.as_slice() {
             [] => None,
@@ -447,7 +450,7 @@ impl Sets {
     }
 
     /// The name of a set. It depends only on the members, so that other links do not change it.
-    fn name(&self, ends: &[End]) -> String {
+    fn name(&self, ends: &[Endpoint]) -> String {
         if ends.len() > 1 && ends.iter().eq(&self.providers) {
             return ALL.to_owned();
         }
@@ -496,7 +499,7 @@ fn here(plan: &Plan) -> Table {
 }
 
 /// The addresses of a provider as table entries.
-fn region(region: &Region) -> Vec<Entry> {
+fn region(region: &AddressRegion) -> Vec<Entry> {
     region.prefixes().map(|(prefix, is_out)| Entry { is_out, prefix: address(prefix) }).collect()
 }
 
@@ -507,7 +510,7 @@ impl Entry {
 }
 
 /// The table name for a set: the members' names after `plain`, or if that is too long, a hash of them after `short`.
-fn set_name(ends: &[End], plain: &str, short: &str) -> String {
+fn set_name(ends: &[Endpoint], plain: &str, short: &str) -> String {
     let names: Vec<String> = ends.iter().map(|end| end.name().to_string()).collect();
     let joined = format!("{plain}{}", names.join("_"));
     if joined.len() <= LONGEST_TABLE { joined } else { format!("{short}{:016x}", digest(&names)) }

@@ -15,7 +15,7 @@ mod text;
 use std::collections::BTreeMap;
 
 pub use mermaid::mermaid;
-pub use scene::Part;
+pub use scene::Excerpt;
 pub use svg::svg;
 pub use text::text;
 

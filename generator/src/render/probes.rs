@@ -8,16 +8,16 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::model::{End, Name, PortSet, Protocol};
-use crate::plan::policy::{Direction, ECHO, ICMP, Interface, Packet, SYN, TCP, UDP};
-use crate::plan::{Flow, Plan, Volume};
+use crate::model::{Endpoint, Name, PortSet, Protocol};
+use crate::plan::policy::{ECHO, ICMP, PolicyDirection, PolicyInterface, PolicyPacket, SYN, TCP, UDP};
+use crate::plan::{PermittedFlow, Plan, PlannedVolume};
 
 /// The placeholder for an empty field of the manager's table.
 pub const NOTHING: &str = "-";
 
 /// A probe, from an address that this Mac has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Probe {
+pub struct ManagerProbe {
     /// The expected result: `pass` or `block`.
     pub expected: &'static str,
     /// The protocol: `icmp`, `tcp` or `udp`.
@@ -35,9 +35,9 @@ pub struct Probe {
 }
 
 /// The probes of a plan, without duplicates.
-pub fn probes(plan: &Plan) -> Vec<Probe> {
+pub fn probes(plan: &Plan) -> Vec<ManagerProbe> {
     let speakers = speakers(plan);
-    let mut probes: Vec<Probe> = speakers.iter().map(|volume| gateway(plan, volume)).collect();
+    let mut probes: Vec<ManagerProbe> = speakers.iter().map(|volume| gateway(plan, volume)).collect();
     for flow in &plan.flows {
         probes.extend(of_flow(plan, &speakers, flow));
     }
@@ -49,8 +49,8 @@ pub fn probes(plan: &Plan) -> Vec<Probe> {
 
 /// For each provider, a volume that can send from this Mac, in order of providers; preferably one that does not depend
 /// on a mount.
-fn speakers(plan: &Plan) -> Vec<&Volume> {
-    let mut speakers: BTreeMap<&Name, &Volume> = BTreeMap::new();
+fn speakers(plan: &Plan) -> Vec<&PlannedVolume> {
+    let mut speakers: BTreeMap<&Name, &PlannedVolume> = BTreeMap::new();
     for volume in plan.volumes.iter().filter(|volume| volume.is_served()) {
         let known = speakers.entry(&volume.provider).or_insert(volume);
         if known.mount_point.is_some() && volume.mount_point.is_none() {
@@ -61,7 +61,7 @@ fn speakers(plan: &Plan) -> Vec<&Volume> {
 }
 
 /// The index of a provider's volume among these.
-fn speaker_of(speakers: &[&Volume], provider: &Name) -> Option<usize> {
+fn speaker_of(speakers: &[&PlannedVolume], provider: &Name) -> Option<usize> {
     speakers.binary_search_by(|volume| volume.provider.cmp(provider)).ok()
 }
 
@@ -73,13 +73,19 @@ enum Sent {
     Udp(u16),
 }
 
-fn probe(expected: &'static str, from: &Volume, to: &str, address: Ipv4Addr, sent: Sent) -> Probe {
+fn probe(
+    expected: &'static str,
+    from: &PlannedVolume,
+    to: &str,
+    address: Ipv4Addr,
+    sent: Sent,
+) -> ManagerProbe {
     let (protocol, port) = match sent {
         Sent::Echo => ("icmp", NOTHING.to_owned()),
         Sent::Tcp(port) => ("tcp", port.to_string()),
         Sent::Udp(port) => ("udp", port.to_string()),
     };
-    Probe {
+    ManagerProbe {
         expected,
         protocol,
         from: from.name.to_string(),
@@ -90,24 +96,24 @@ fn probe(expected: &'static str, from: &Volume, to: &str, address: Ipv4Addr, sen
     }
 }
 
-fn gateway(plan: &Plan, volume: &Volume) -> Probe {
+fn gateway(plan: &Plan, volume: &PlannedVolume) -> ManagerProbe {
     let bridge = plan.bridges.binary_search_by(|bridge| bridge.provider.cmp(&volume.provider));
     let name = bridge.map_or("", |bridge| plan.bridges[bridge].logical.as_str());
     probe("pass", volume, name, volume.gateway, Sent::Echo)
 }
 
 /// Probes a flow, from every provider that it permits as a source to one that it permits as a destination.
-fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
+fn of_flow(plan: &Plan, speakers: &[&PlannedVolume], flow: &PermittedFlow) -> Vec<ManagerProbe> {
     let first = flow.ports.as_ref().and_then(|ports| ports.ranges().first().map(|range| range.first));
     let sent = match flow.protocol {
         None | Some(Protocol::Icmp) => Sent::Echo,
         Some(Protocol::Tcp) => Sent::Tcp(first.unwrap_or(80)),
         Some(Protocol::Udp) => Sent::Udp(first.unwrap_or(53)),
     };
-    let members = |ends: &[End]| -> Vec<&Volume> {
-        let of = |end: &End| match end {
-            End::Provider(name) => speaker_of(speakers, name).map(|speaker| speakers[speaker]),
-            End::Volume(name) => plan.volume(name).filter(|volume| volume.is_served()),
+    let members = |ends: &[Endpoint]| -> Vec<&PlannedVolume> {
+        let of = |end: &Endpoint| match end {
+            Endpoint::Provider(name) => speaker_of(speakers, name).map(|speaker| speakers[speaker]),
+            Endpoint::Volume(name) => plan.volume(name).filter(|volume| volume.is_served()),
         };
         ends.iter().filter_map(of).collect()
     };
@@ -124,16 +130,20 @@ fn of_flow(plan: &Plan, speakers: &[&Volume], flow: &Flow) -> Vec<Probe> {
 
 /// For each provider, a volume that it must not reach, by ICMP and by TCP; and the outside, if it has no internet
 /// access.
-fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
-    let refused = |from: &Volume, destination: Ipv4Addr, sent: Sent| {
+fn forbidden(plan: &Plan, speakers: &[&PlannedVolume]) -> Vec<ManagerProbe> {
+    let refused = |from: &PlannedVolume, destination: Ipv4Addr, sent: Sent| {
         let (protocol, port) = match sent {
             Sent::Echo => (ICMP, 0),
             Sent::Tcp(port) => (TCP, port),
             Sent::Udp(port) => (UDP, port),
         };
-        let packet = Packet {
-            direction: if destination == OUTSIDE { Direction::Out } else { Direction::In },
-            interface: if destination == OUTSIDE { Interface::Egress } else { Interface::Loopback },
+        let packet = PolicyPacket {
+            direction: if destination == OUTSIDE { PolicyDirection::Out } else { PolicyDirection::In },
+            interface: if destination == OUTSIDE {
+                PolicyInterface::Egress
+            } else {
+                PolicyInterface::Loopback
+            },
             source: from.address,
             destination,
             protocol,
@@ -146,7 +156,7 @@ fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
     let mut probes = Vec::new();
     let echo = Allowed::of(plan, speakers, |flow| flow.ports.is_none() && carries(flow, Protocol::Icmp));
     let by_port = UNLIKELY.map(|port| {
-        let has_port = |flow: &Flow| {
+        let has_port = |flow: &PermittedFlow| {
             let ranges = flow.ports.as_ref().map(PortSet::ranges);
             ranges.is_none_or(|ranges| ranges.iter().any(|it| (it.first..=it.last).contains(&port)))
         };
@@ -172,7 +182,7 @@ fn forbidden(plan: &Plan, speakers: &[&Volume]) -> Vec<Probe> {
     probes
 }
 
-fn carries(flow: &Flow, protocol: Protocol) -> bool {
+fn carries(flow: &PermittedFlow, protocol: Protocol) -> bool {
     flow.protocol.is_none_or(|it| it == protocol)
 }
 
@@ -185,13 +195,13 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn of(plan: &Plan, speakers: &[&Volume], is_meant: impl Fn(&Flow) -> bool) -> Self {
+    fn of(plan: &Plan, speakers: &[&PlannedVolume], is_meant: impl Fn(&PermittedFlow) -> bool) -> Self {
         let (count, width) = (speakers.len(), speakers.len().div_ceil(64));
         let mut allowed = Self { width, count, words: vec![0; count * width] };
-        let members = |ends: &[End]| -> BTreeSet<usize> {
-            let of = |end: &End| match end {
-                End::Provider(name) => speaker_of(speakers, name),
-                End::Volume(name) => {
+        let members = |ends: &[Endpoint]| -> BTreeSet<usize> {
+            let of = |end: &Endpoint| match end {
+                Endpoint::Provider(name) => speaker_of(speakers, name),
+                Endpoint::Volume(name) => {
                     let speaker = speaker_of(speakers, &plan.volume(name)?.provider)?;
                     (speakers[speaker].name == *name).then_some(speaker)
                 }

@@ -34,10 +34,10 @@
 
 use serde::Serialize;
 
-use super::probes::{NOTHING, Probe, probes};
-use super::{Error, engine};
+use super::probes::{ManagerProbe, NOTHING, probes};
+use super::{RenderError, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
-use crate::plan::{self, Bridge, Plan, Volume};
+use crate::plan::{self, Bridge, Plan, PlannedVolume};
 
 /// The manager's awk program that determines which connections end when rules change. It has no placeholders.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
@@ -58,7 +58,7 @@ struct Manager<'a> {
     volumes: Vec<Row<'a>>,
     pipes: Vec<Pipe>,
     mounts: Vec<Mount<'a>>,
-    probes: Vec<Probe>,
+    probes: Vec<ManagerProbe>,
 }
 
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ struct Pipe {
 }
 
 /// The text of the manager.
-pub fn manager(plan: &Plan) -> Result<String, Error> {
+pub fn manager(plan: &Plan) -> Result<String, RenderError> {
     let allowed = plan
         .allow_overlap
         .iter()
@@ -155,7 +155,7 @@ fn cloud(bridge: &Bridge) -> Cloud<'_> {
     }
 }
 
-fn row(volume: &Volume) -> Row<'_> {
+fn row(volume: &PlannedVolume) -> Row<'_> {
     Row {
         name: volume.name.as_str(),
         provider: volume.provider.as_str(),
@@ -169,7 +169,7 @@ fn row(volume: &Volume) -> Row<'_> {
     }
 }
 
-fn mount(volume: &Volume) -> Option<Mount<'_>> {
+fn mount(volume: &PlannedVolume) -> Option<Mount<'_>> {
     let mount_point = volume.mount_point.as_ref()?.as_str();
     Some(Mount { name: volume.name.as_str(), mount_point })
 }

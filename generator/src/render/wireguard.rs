@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Error, engine};
+use super::{RenderError, engine};
 use crate::plan::{self, OtherMac, Plan};
 
 /// The file with the private key of a Mac, which no bundle contains.
@@ -27,7 +27,7 @@ struct Other<'a> {
 }
 
 /// The text of the file; `None` if there are no other Macs.
-pub fn conf(plan: &Plan) -> Result<Option<String>, Error> {
+pub fn conf(plan: &Plan) -> Result<Option<String>, RenderError> {
     let Some(plan::Tunnel { mac, address, listen_port, peers }) = &plan.mesh else { return Ok(None) };
     let tunnel = Tunnel {
         mac: mac.as_str(),

@@ -6,10 +6,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::row::Act;
-use super::stage::{Cast, seen};
+use super::row::RecordedPacket;
+use super::stage::{ReplayHosts, seen};
 use crate::plan::Plan;
-use crate::router::{Rules, Side, Topology, Ways};
+use crate::router::{NodeAttachment, RouterRules, Topology, Ways};
 
 /// From this delay on a refusal counts as late.
 const LATE: Duration = Duration::from_secs(1);
@@ -80,19 +80,19 @@ pub struct Opened<'a> {
 pub fn client_sees(
     plan: &Plan,
     topology: Topology,
-    rules: Rules,
+    rules: RouterRules,
     opened: &Opened,
     stack: Stack,
 ) -> Option<Client> {
     let Opened { from, to, protocol, port, size } = *opened;
     let doer = topology.owner(from)?;
-    let is_mac = topology.node(doer).side == Side::Here;
+    let is_mac = topology.node(doer).side == NodeAttachment::Here;
     let is_xnu = is_mac && stack == Stack::Own;
     let mut ways = Ways::new(&plan.pipes);
     ways.ease();
     let size = if protocol == "tcp" { 0 } else { size.unwrap_or(20) };
     let is_cut = size > usize::from(topology.node(doer).mtu) - HEADERS;
-    let act = Act {
+    let act = RecordedPacket {
         at: String::new(),
         bind: Some(from),
         to,
@@ -107,7 +107,7 @@ pub fn client_sees(
         code: None,
         ecn: is_xnu,
     };
-    let (outcome, at) = seen(Cast { topology, doer, source: from }, rules, ways, &act).ok()?;
+    let (outcome, at) = seen(ReplayHosts { topology, doer, source: from }, rules, ways, &act).ok()?;
     Some(match outcome.as_str() {
         "connected" | "answered" => Client::Answered,
         "refused" if at >= LATE => Client::RefusedLate,

@@ -10,10 +10,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::row::Row;
+use super::row::RecordedScenario;
 use crate::pf::eval::{ICMP, Outcome, TCP, Transport, UDP};
 use crate::pf::syntax::Direction;
-use crate::router::{Hop, Made, Story, Topology};
+use crate::router::{Made, PacketTrace, Topology, TracedHook};
 use crate::wire::{self, Datagram};
 
 /// The number of the first ephemeral port.
@@ -79,7 +79,7 @@ pub fn left(interface: &str, from: Ipv4Addr, to: Ipv4Addr, number: u8) -> Value 
 }
 
 /// The evaluations of pf for these packets, in order.
-pub fn hooks(stories: &[Story], topology: &Topology, ports: &mut Ports) -> Vec<Value> {
+pub fn hooks(stories: &[PacketTrace], topology: &Topology, ports: &mut Ports) -> Vec<Value> {
     let mut asked: Vec<(Duration, u64, Asked)> =
         stories.iter().flat_map(|story| &story.hops).flat_map(|hop| questions(hop, topology)).collect();
     asked.sort_by_key(|(at, number, _)| (*at, *number));
@@ -88,7 +88,7 @@ pub fn hooks(stories: &[Story], topology: &Topology, ports: &mut Ports) -> Vec<V
 
 /// One evaluation of pf.
 struct Asked<'a> {
-    hop: &'a Hop,
+    hop: &'a TracedHook,
     interface: &'a str,
     bytes: &'a [u8],
     verdict: &'static str,
@@ -96,7 +96,7 @@ struct Asked<'a> {
     is_again: bool,
 }
 
-fn questions<'a>(hop: &'a Hop, topology: &'a Topology) -> Vec<(Duration, u64, Asked<'a>)> {
+fn questions<'a>(hop: &'a TracedHook, topology: &'a Topology) -> Vec<(Duration, u64, Asked<'a>)> {
     let interface = topology.name(hop.over);
     let mut all = Vec::new();
     let (mut at, mut number, mut bytes) = (hop.at, hop.number, hop.bytes.as_slice());
@@ -173,7 +173,7 @@ pub struct Played {
 }
 
 /// The fields in which a replay differs from the recording: the name, the recorded value and the replayed one.
-pub fn differences(row: &Row, played: &Played) -> Vec<(&'static str, Value, Value)> {
+pub fn differences(row: &RecordedScenario, played: &Played) -> Vec<(&'static str, Value, Value)> {
     let pairs = [
         ("hooks", json!(row.hooks), json!(played.hooks)),
         ("wire", json!(row.wire), json!(played.wire)),

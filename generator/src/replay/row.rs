@@ -12,7 +12,7 @@ use serde_json::Value;
 /// A scenario, and its result on Apple's stack.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct RecordedScenario {
     /// The name of the scenario.
     pub id: String,
     /// The kind of its rules; informative only.
@@ -24,15 +24,15 @@ pub struct Row {
     pub anchor: String,
     /// Dummynet pipes by number.
     #[serde(default)]
-    pub pipes: BTreeMap<String, Pipe>,
+    pub pipes: BTreeMap<String, RecordedPipe>,
     /// The Mac.
-    pub host: Host,
+    pub host: RecordedHost,
     /// The VMs.
-    pub guests: Vec<Guest>,
+    pub guests: Vec<RecordedGuest>,
     /// Addresses of hosts on the LAN.
     pub lan: Vec<Ipv4Addr>,
     /// The packet that starts the scenario, and who sends it.
-    pub act: Act,
+    pub act: RecordedPacket,
     /// Every evaluation of pf for the first packet and its answer, in order.
     #[serde(default)]
     pub hooks: Vec<Value>,
@@ -56,7 +56,7 @@ pub struct Row {
 /// The conditions of a dummynet pipe.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pipe {
+pub struct RecordedPipe {
     /// Delay in milliseconds.
     #[serde(rename = "delayMs", default)]
     pub delay: u16,
@@ -71,11 +71,11 @@ pub struct Pipe {
 /// The Mac's network configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Host {
+pub struct RecordedHost {
     /// Whether IP forwarding is on.
     pub forwarding: bool,
     /// Its interfaces.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<RecordedInterface>,
     /// Routes apart from connected ones: `[NETWORK, INTERFACE]`, or `["default", GATEWAY, INTERFACE]`.
     pub routes: Vec<Vec<String>>,
 }
@@ -83,7 +83,7 @@ pub struct Host {
 /// An interface of the Mac.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Interface {
+pub struct RecordedInterface {
     /// The name, such as `lo0`.
     pub name: String,
     /// Its addresses with prefix lengths.
@@ -96,7 +96,7 @@ pub struct Interface {
 /// A VM.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Guest {
+pub struct RecordedGuest {
     /// Its address.
     pub address: Ipv4Addr,
     /// The name of its bridge.
@@ -106,7 +106,7 @@ pub struct Guest {
 /// The packet that starts a scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Act {
+pub struct RecordedPacket {
     /// The sender: `mac`, `guest:ADDRESS`, `lan:ADDRESS` or `internet:ADDRESS`.
     pub at: String,
     /// The source address: of a socket on the Mac the one that it is bound to, otherwise that of the packet.

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use super::machines::{echo_reply, tcp, udp};
-use super::row::Act;
+use super::row::RecordedPacket;
 use crate::pf::eval::{ACK, ICMP, RST, SYN, TCP, Transport, UDP};
 use crate::router::{Over, Sender};
 use crate::wire::answer::{self, Complaint};
@@ -31,11 +31,11 @@ pub struct Sockets {
 }
 
 /// A packet that the Mac sends, and its sender, which restricts the route.
-pub type Answer = (Vec<u8>, Sender);
+pub type SentPacket = (Vec<u8>, Sender);
 
 impl Sockets {
     /// The sockets of a scenario.
-    pub fn new(act: &Act) -> Self {
+    pub fn new(act: &RecordedPacket) -> Self {
         Self {
             port: act.port.unwrap_or(0),
             listens: act.listener,
@@ -77,7 +77,7 @@ impl Sockets {
 
     /// The Mac's answer to a packet for one of its addresses that is not for its client. `came` is the interface that
     /// it arrived on, unless the Mac itself sent it.
-    pub fn receive(&mut self, bytes: &[u8], datagram: &Datagram, came: Option<Over>) -> Option<Answer> {
+    pub fn receive(&mut self, bytes: &[u8], datagram: &Datagram, came: Option<Over>) -> Option<SentPacket> {
         let (from, to) = (datagram.source(), datagram.destination());
         match datagram.packet.transport {
             Transport::Tcp { source, destination, segment } => {

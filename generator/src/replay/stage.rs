@@ -11,14 +11,15 @@ use ipnet::Ipv4Net;
 
 use super::machines::{Machines, icmp, tcp, udp};
 use super::played::{Played, Ports, hooks, left};
-use super::row::{Act, Row};
+use super::row::{RecordedPacket, RecordedScenario};
 use super::sockets::{Heard, Sockets, Waiting};
 use crate::loading::Interfaces;
 use crate::model::Conditions;
-use crate::pf::eval::{ACK, ICMP, SYN, Segment, TCP, UDP};
+use crate::pf::eval::{ACK, ICMP, SYN, TCP, TcpSegment, UDP};
 use crate::plan;
 use crate::router::{
-    EGRESS, Host, Link, Node, NodeId, Over, Road, Router, Rules, Sender, Side, Source, Story, Topology, Ways,
+    AnchorSource, EGRESS, MacInterface, MacNetwork, Node, NodeAttachment, NodeId, Over, PacketTrace, Router,
+    RouterRules, Sender, StaticRoute, Topology, Ways,
 };
 use crate::wire::{self, Offload};
 
@@ -63,7 +64,7 @@ struct Event {
 }
 
 struct Stage<'a> {
-    act: &'a Act,
+    act: &'a RecordedPacket,
     router: Router,
     doer: NodeId,
     waiting: Waiting,
@@ -78,7 +79,7 @@ struct Stage<'a> {
     saw: Option<Ipv4Addr>,
     events: BinaryHeap<Reverse<Event>>,
     number: u64,
-    told: [Vec<Story>; 2],
+    told: [Vec<PacketTrace>; 2],
     wire: [Vec<serde_json::Value>; 2],
 }
 
@@ -86,14 +87,20 @@ struct Stage<'a> {
 ///
 /// # Errors
 /// What is invalid in it, in words.
-pub fn play(row: &Row) -> Result<Played, String> {
+pub fn play(row: &RecordedScenario) -> Result<Played, String> {
     let cast = cast(row)?;
     // The anchor has its interface names filled in already.
     let interfaces = Interfaces::default();
-    let source =
-        Source { main: &row.main, path: PATH, text: &row.anchor, file: "anchor", interfaces: &interfaces };
-    let rules = Rules::load(&cast.topology, &source).map_err(|errors| {
-        let line = |error: &crate::pf::Error| format!("{}:{}: {}", error.line, error.column, error.message);
+    let source = AnchorSource {
+        main: &row.main,
+        path: PATH,
+        text: &row.anchor,
+        file: "anchor",
+        interfaces: &interfaces,
+    };
+    let rules = RouterRules::load(&cast.topology, &source).map_err(|errors| {
+        let line =
+            |error: &crate::pf::ParseError| format!("{}:{}: {}", error.line, error.column, error.message);
         errors.iter().map(line).collect::<Vec<_>>().join("; ")
     })?;
     let ways = Ways::new(&pipes(row)?);
@@ -102,13 +109,23 @@ pub fn play(row: &Row) -> Result<Played, String> {
 }
 
 /// What the client sees, and when.
-pub fn seen(cast: Cast, rules: Rules, ways: Ways, act: &Act) -> Result<(String, Duration), String> {
+pub fn seen(
+    cast: ReplayHosts,
+    rules: RouterRules,
+    ways: Ways,
+    act: &RecordedPacket,
+) -> Result<(String, Duration), String> {
     let stage = perform(cast, rules, ways, act)?;
     let timeout = || ("timeout".to_owned(), END);
     Ok(stage.outcome.zip(stage.ended).unwrap_or_else(timeout))
 }
 
-fn perform(cast: Cast, rules: Rules, ways: Ways, act: &Act) -> Result<Stage<'_>, String> {
+fn perform(
+    cast: ReplayHosts,
+    rules: RouterRules,
+    ways: Ways,
+    act: &RecordedPacket,
+) -> Result<Stage<'_>, String> {
     let doer = cast.doer;
     let mut router = Router::new(cast.topology, rules, ways);
     router.write_down();
@@ -168,7 +185,7 @@ impl Stage<'_> {
         let payload = vec![b'x'; act.size];
         Ok(match self.waiting.protocol {
             TCP => {
-                let flags = act.flags.as_deref().map(Segment::flags_of).transpose();
+                let flags = act.flags.as_deref().map(TcpSegment::flags_of).transpose();
                 let flags = flags.map_err(|error| error.to_string())?;
                 let ecn = if asks_ecn && flags.is_none() { 0xc0 } else { 0 };
                 tcp(from, to, flags.unwrap_or(SYN | ecn), SEQUENCE, SEQUENCE + 1)
@@ -240,10 +257,10 @@ impl Stage<'_> {
                 continue;
             }
             let side = self.router.topology().node(delivery.to).side;
-            if side == Side::Outside {
+            if side == NodeAttachment::Outside {
                 self.left(part, &bytes);
             }
-            let at = if side == Side::Here { delivery.at } else { delivery.at + WIRE };
+            let at = if side == NodeAttachment::Here { delivery.at } else { delivery.at + WIRE };
             self.number += 1;
             let (number, to) = (self.number, Some(delivery.to));
             self.events.push(Reverse(Event { at, number, part, from, to, bytes }));
@@ -263,9 +280,9 @@ impl Stage<'_> {
         let Ok(datagram) = wire::read(&event.bytes) else { return };
         if self.is_here(to) {
             let came = match self.router.topology().node(event.from).side {
-                Side::Here => None,
-                Side::Bridge(bridge) => Some(Over::Bridge(bridge)),
-                Side::Outside => Some(Over::Egress),
+                NodeAttachment::Here => None,
+                NodeAttachment::Bridge(bridge) => Some(Over::Bridge(bridge)),
+                NodeAttachment::Outside => Some(Over::Egress),
             };
             let Some((bytes, datagram)) = self.sockets.whole(event.bytes.clone(), datagram) else { return };
             if self.is_here(self.doer) && self.hear(event, &datagram) {
@@ -359,7 +376,7 @@ impl Stage<'_> {
 
     /// Whether a node stands for processes of the Mac itself.
     fn is_here(&self, node: NodeId) -> bool {
-        self.router.topology().node(node).side == Side::Here
+        self.router.topology().node(node).side == NodeAttachment::Here
     }
 
     fn played(self, id: &str) -> Played {
@@ -383,9 +400,9 @@ impl Stage<'_> {
 }
 
 /// The errno that the system call returns, derived from the packet's fate.
-fn errno(fate: &crate::router::Fate) -> Option<&'static str> {
-    use crate::router::{Fate, Stop};
-    let Fate::Stopped(stop) = fate else { return None };
+fn errno(fate: &crate::router::PacketFate) -> Option<&'static str> {
+    use crate::router::{PacketFate, Stop};
+    let PacketFate::Stopped(stop) = fate else { return None };
     match stop {
         Stop::Unreachable(why) | Stop::Refused(why) => {
             ["EADDRNOTAVAIL", "EHOSTUNREACH"].into_iter().find(|name| why.contains(name))
@@ -408,8 +425,8 @@ fn number(protocol: &str) -> Result<u8, String> {
     }
 }
 
-fn pipes(row: &Row) -> Result<Vec<plan::Pipe>, String> {
-    let pipe = |(number, pipe): (&String, &super::row::Pipe)| {
+fn pipes(row: &RecordedScenario) -> Result<Vec<plan::Pipe>, String> {
+    let pipe = |(number, pipe): (&String, &super::row::RecordedPipe)| {
         let number = number.parse().map_err(|_| format!("`{number}` is not a pipe number"))?;
         let conditions = Conditions {
             latency_ms: Some(pipe.delay),
@@ -424,7 +441,7 @@ fn pipes(row: &Row) -> Result<Vec<plan::Pipe>, String> {
 }
 
 /// The hosts of a replay, and who starts it.
-pub struct Cast {
+pub struct ReplayHosts {
     /// The Mac and all other hosts.
     pub topology: Topology,
     /// The node that sends the first packet.
@@ -433,7 +450,7 @@ pub struct Cast {
     pub source: Ipv4Addr,
 }
 
-fn cast(row: &Row) -> Result<Cast, String> {
+fn cast(row: &RecordedScenario) -> Result<ReplayHosts, String> {
     let (host, names) = host(row)?;
     let node = |name: String, side, addresses: Vec<Ipv4Addr>, mtu| Node {
         name,
@@ -445,23 +462,23 @@ fn cast(row: &Row) -> Result<Cast, String> {
         provider: None,
     };
     let own = host.links().iter().flat_map(|link| link.addresses.iter().map(Ipv4Net::addr)).collect();
-    let mut nodes = vec![node("mac".to_owned(), Side::Here, own, LOOPBACK_MTU)];
+    let mut nodes = vec![node("mac".to_owned(), NodeAttachment::Here, own, LOOPBACK_MTU)];
     for guest in &row.guests {
         let over = names.iter().find(|(name, _)| *name == guest.on).map(|(_, over)| *over);
         let Some(Over::Bridge(bridge)) = over else {
             return Err(format!("guest {} is on `{}`, which is not a bridge here", guest.address, guest.on));
         };
         let name = format!("guest:{}", guest.address);
-        nodes.push(node(name, Side::Bridge(bridge), vec![guest.address], ETHERNET_MTU));
+        nodes.push(node(name, NodeAttachment::Bridge(bridge), vec![guest.address], ETHERNET_MTU));
     }
     for address in &row.lan {
-        nodes.push(node(format!("lan:{address}"), Side::Outside, vec![*address], ETHERNET_MTU));
+        nodes.push(node(format!("lan:{address}"), NodeAttachment::Outside, vec![*address], ETHERNET_MTU));
     }
     let internet = row.act.at.strip_prefix("internet:").map(str::parse).transpose();
     let internet: Option<Ipv4Addr> = internet.map_err(|_| format!("`{}` has no address", row.act.at))?;
     nodes.push(node(
         internet.map_or_else(|| "internet".to_owned(), |address| format!("internet:{address}")),
-        Side::Outside,
+        NodeAttachment::Outside,
         internet.into_iter().collect(),
         ETHERNET_MTU,
     ));
@@ -474,11 +491,11 @@ fn cast(row: &Row) -> Result<Cast, String> {
         doer => topology.node(doer).addresses.first().copied(),
     });
     let source = source.ok_or_else(|| format!("no route leads to {}", row.act.to))?;
-    Ok(Cast { topology, doer, source })
+    Ok(ReplayHosts { topology, doer, source })
 }
 
 /// The Mac, and which interface each name stands for.
-fn host(row: &Row) -> Result<(Host, Vec<(String, Over)>), String> {
+fn host(row: &RecordedScenario) -> Result<(MacNetwork, Vec<(String, Over)>), String> {
     let is_default = |route: &&Vec<String>| route.first().is_some_and(|network| network == "default");
     let egress = row.host.routes.iter().find(is_default).and_then(|route| route.last());
     let egress = egress.map_or(EGRESS, String::as_str);
@@ -496,9 +513,15 @@ fn host(row: &Row) -> Result<(Host, Vec<(String, Over)>), String> {
         names.push((interface.name.clone(), over));
         let mtu = if over == Over::Loopback { LOOPBACK_MTU } else { ETHERNET_MTU };
         let offloads = interface.offloads.unwrap_or(over != Over::Egress);
-        Link { over, name: interface.name.clone(), addresses: interface.addresses.clone(), offloads, mtu }
+        MacInterface {
+            over,
+            name: interface.name.clone(),
+            addresses: interface.addresses.clone(),
+            offloads,
+            mtu,
+        }
     });
-    let links: Vec<Link> = links.collect();
+    let links: Vec<MacInterface> = links.collect();
     let over = |name: &String| {
         let found = names.iter().find(|(known, _)| known == name);
         found.map(|(_, over)| *over).ok_or_else(|| format!("a route uses `{name}`, which does not exist"))
@@ -506,7 +529,7 @@ fn host(row: &Row) -> Result<(Host, Vec<(String, Over)>), String> {
     let road = |route: &Vec<String>| match route.as_slice() {
         [network, name] => {
             let network = network.parse().map_err(|_| format!("`{network}` is not a network"))?;
-            Ok(Road { network, over: over(name)?, gateway: None })
+            Ok(StaticRoute { network, over: over(name)?, gateway: None })
         }
         [network, gateway, name] => {
             let network = match network.as_str() {
@@ -514,10 +537,10 @@ fn host(row: &Row) -> Result<(Host, Vec<(String, Over)>), String> {
                 network => network.parse().map_err(|_| format!("`{network}` is not a network")),
             };
             let gateway = gateway.parse().map_err(|_| format!("`{gateway}` is not a router"))?;
-            Ok(Road { network: network?, over: over(name)?, gateway: Some(gateway) })
+            Ok(StaticRoute { network: network?, over: over(name)?, gateway: Some(gateway) })
         }
         _ => Err("a route is a network and an interface, or a network and a router".to_owned()),
     };
     let roads = row.host.routes.iter().map(road).collect::<Result<_, String>>()?;
-    Ok((Host::new(links, roads, row.host.forwarding), names))
+    Ok((MacNetwork::new(links, roads, row.host.forwarding), names))
 }

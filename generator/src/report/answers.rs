@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use crate::explain::{Examples, examples};
-use crate::model::{End, Name};
+use crate::model::{Endpoint, Name};
 use crate::packets::{Along, Field, Map, Side};
 use crate::plan::Plan;
 use crate::plan::policy::{ICMP, TCP, UDP};
-use crate::reach::{Fate, Flows, Opener, Outcome, Reach};
+use crate::reach::{FlowOutcome, FlowVerdict, Flows, Opener, Reach};
 
 /// A protocol number that no link can name (SCTP); it represents all such protocols.
 pub const OTHER: u8 = 132;
 
 /// All answers.
-pub struct Answers {
+pub struct AnswerTable {
     /// The class of each volume, in the order of the plan.
     pub volumes: Vec<usize>,
     /// The class of each volume's localhost alias.
@@ -37,30 +37,30 @@ pub struct Answers {
     /// Example addresses for what has no name.
     pub examples: Examples,
     /// Rows of cells, each once.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AnswerRow>,
     /// The number of the row of each class of sources.
     pub row_of: Vec<usize>,
     /// The answers for pairs of classes.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<AnswerCell>,
     /// The outcomes by number.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<FlowOutcome>,
 }
 
 /// The cells of a class of sources by class of destinations: runs of equal cells, each with the class after its last.
-pub type Row = Vec<(u32, usize)>;
+pub type AnswerRow = Vec<(u32, usize)>;
 
 /// The answers for a pair of classes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Cell {
+pub struct AnswerCell {
     /// Ranges of services, in order.
-    pub spans: Vec<Span>,
+    pub spans: Vec<ServiceSpan>,
     /// The number of the pipe there; 0 means none.
     pub pipe: u32,
 }
 
 /// A range of services with the same outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
+pub struct ServiceSpan {
     /// TCP, UDP, ICMP, or [`OTHER`] for every other protocol.
     pub protocol: u8,
     /// The first port; 0 if the protocol has no ports.
@@ -73,7 +73,7 @@ pub struct Span {
 
 /// How many services pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ServiceShare {
     /// All services.
     All,
     /// Some services.
@@ -92,7 +92,7 @@ enum Kind<'a> {
     Outside,
 }
 
-impl Answers {
+impl AnswerTable {
     /// The answers for a plan.
     pub fn of(plan: &Plan) -> Self {
         let examples = examples(plan);
@@ -139,23 +139,23 @@ impl Answers {
     }
 
     /// The answers from one class to another.
-    pub fn cell(&self, from: usize, to: usize) -> &Cell {
+    pub fn cell(&self, from: usize, to: usize) -> &AnswerCell {
         let row = &self.rows[self.row_of[from]];
         let (cell, _) = row[row.partition_point(|(_, behind)| *behind <= to)];
         &self.cells[cell as usize]
     }
 
     /// How many services pass from one class to another.
-    pub fn part(&self, from: usize, to: usize) -> Part {
+    pub fn part(&self, from: usize, to: usize) -> ServiceShare {
         let cell = self.cell(from, to);
-        let passes = |span: &&Span| {
-            self.outcomes[span.outcome as usize].fate != Fate::Refused
-                && self.outcomes[span.outcome as usize].fate != Fate::Dropped
+        let passes = |span: &&ServiceSpan| {
+            self.outcomes[span.outcome as usize].fate != FlowVerdict::Refused
+                && self.outcomes[span.outcome as usize].fate != FlowVerdict::Dropped
         };
         match cell.spans.iter().filter(passes).count() {
-            0 => Part::None,
-            count if count == cell.spans.len() => Part::All,
-            _ => Part::Some,
+            0 => ServiceShare::None,
+            count if count == cell.spans.len() => ServiceShare::All,
+            _ => ServiceShare::Some,
         }
     }
 
@@ -217,7 +217,7 @@ impl<'a> Classes<'a> {
         let mut named = BTreeSet::new();
         let links = plan.links.iter().flat_map(|link| link.from.iter().chain(&link.to));
         for end in links {
-            if let End::Volume(name) = end {
+            if let Endpoint::Volume(name) = end {
                 named.insert(name);
             }
         }
@@ -251,19 +251,19 @@ impl<'a> Classes<'a> {
         (order.into_iter().map(|class| self.all[class]).collect(), rank)
     }
 
-    fn volume(&mut self, plan: &'a Plan, volume: &'a crate::plan::Volume) -> usize {
+    fn volume(&mut self, plan: &'a Plan, volume: &'a crate::plan::PlannedVolume) -> usize {
         let provider = self.provider.get(&volume.provider).copied().unwrap_or(plan.bridges.len());
         let named = self.named.contains(&volume.name).then_some(&volume.name);
         self.inside(provider, named, volume.is_served(), volume.address)
     }
 }
 
-/// The answers that [`Flows`] give; see [`Answers`].
+/// The answers that [`Flows`] give; see [`AnswerTable`].
 struct Asked {
-    rows: Vec<Row>,
+    rows: Vec<AnswerRow>,
     row_of: Vec<usize>,
-    cells: Vec<Cell>,
-    outcomes: Vec<Outcome>,
+    cells: Vec<AnswerCell>,
+    outcomes: Vec<FlowOutcome>,
 }
 
 /// Computes the answers for every pair of classes, which are in the order of their addresses. Each function of
@@ -286,7 +286,7 @@ fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
     let (mut rows, mut cells) = (Vec::new(), Vec::new());
     let mut cell = |flows: &mut Flows, services: Map| {
         *known_cells.entry(services).or_insert_with(|| {
-            let cell = Cell::of(flows, services, &pairs);
+            let cell = AnswerCell::of(flows, services, &pairs);
             *same_cells.entry(cell).or_insert_with_key(|cell| {
                 cells.push(cell.clone());
                 u32::try_from(cells.len() - 1).expect("fewer than 2^32 cells")
@@ -297,7 +297,7 @@ fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
         let of_opener = flows.from(both, *opener);
         *known_rows.entry(of_opener).or_insert_with(|| {
             let runs = flows.along(of_opener, &mut along);
-            let mut row = Row::new();
+            let mut row = AnswerRow::new();
             for (services, behind) in runs.iter() {
                 let number = cell(&mut flows, *services);
                 match row.last_mut() {
@@ -315,28 +315,28 @@ fn asked(plan: &Plan, classes: &[(Opener, Ipv4Addr)]) -> Asked {
     Asked { rows, row_of, cells, outcomes: reach.outcomes }
 }
 
-impl Cell {
+impl AnswerCell {
     /// The answers of a function of services to pairs of an outcome and a pipe.
     fn of(flows: &mut Flows, services: Map, pairs: &[(u32, u32)]) -> Self {
-        let mut spans: Vec<Span> = Vec::new();
+        let mut spans: Vec<ServiceSpan> = Vec::new();
         let mut pipe = 0;
         for span in self::spans(flows, services) {
             let (outcome, its) = pairs[span.outcome as usize];
             pipe = its;
-            spans.push(Span { outcome, ..span });
+            spans.push(ServiceSpan { outcome, ..span });
         }
         Self { spans, pipe }
     }
 }
 
 /// Splits a function of services into ranges with a constant outcome.
-fn spans(flows: &mut Flows, services: Map) -> Vec<Span> {
+fn spans(flows: &mut Flows, services: Map) -> Vec<ServiceSpan> {
     let mut spans = Vec::new();
     for protocol in [TCP, UDP, ICMP, OTHER] {
         let ports = flows.with_number(services, Field::Protocol, protocol);
         if !matches!(protocol, TCP | UDP) {
             let outcome = flows.of_constant(ports);
-            spans.push(Span { protocol, first: 0, last: 0, outcome });
+            spans.push(ServiceSpan { protocol, first: 0, last: 0, outcome });
             continue;
         }
         for ((first, last), map) in flows.by_number(ports, Field::DestinationPort) {
@@ -344,7 +344,7 @@ fn spans(flows: &mut Flows, services: Map) -> Vec<Span> {
             // Port 0 does not exist.
             let (first, last) = (port(first).max(1), port(last));
             if last > 0 {
-                spans.push(Span { protocol, first, last, outcome: flows.of_constant(map) });
+                spans.push(ServiceSpan { protocol, first, last, outcome: flows.of_constant(map) });
             }
         }
     }

@@ -10,19 +10,19 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::EGRESS;
-use super::answers::{Answers, Cell, Row};
+use super::answers::{AnswerCell, AnswerRow, AnswerTable};
 use super::rules::Lines;
 use crate::identity::Identities;
-use crate::model::{Declaration, End, Link, Name, PortSet, Protocol, VolumeAttachment};
+use crate::model::{Declaration, Endpoint, Link, Name, PortSet, Protocol, VolumeAttachment};
 use crate::place::FieldPath;
 use crate::plan::policy::Translation;
-use crate::plan::{Flow, Plan};
-use crate::reach::{Fate, Outcome, Reason};
+use crate::plan::{PermittedFlow, Plan};
+use crate::reach::{FlowOutcome, FlowVerdict, Reason};
 
 /// All data of the page.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Data<'a> {
+pub struct PageData<'a> {
     egress: &'static str,
     providers: Vec<Provider<'a>>,
     volumes: Vec<Volume<'a>>,
@@ -110,10 +110,10 @@ impl<'a> Numbers<'a> {
     }
 
     /// Endpoints as ranges of numbers, such as `0-4,7`.
-    fn ranges<'e>(&self, ends: impl IntoIterator<Item = &'e End>) -> String {
-        let number = |end: &End| match end {
-            End::Provider(name) => self.providers.get(name).copied(),
-            End::Volume(name) => self.volumes.get(name).copied(),
+    fn ranges<'e>(&self, ends: impl IntoIterator<Item = &'e Endpoint>) -> String {
+        let number = |end: &Endpoint| match end {
+            Endpoint::Provider(name) => self.providers.get(name).copied(),
+            Endpoint::Volume(name) => self.volumes.get(name).copied(),
         };
         let mut numbers: Vec<usize> = ends.into_iter().filter_map(number).collect();
         numbers.sort_unstable();
@@ -131,13 +131,13 @@ impl<'a> Numbers<'a> {
     }
 }
 
-impl<'a> Data<'a> {
+impl<'a> PageData<'a> {
     /// The data of a network.
-    pub fn of(declaration: &Declaration, plan: &'a Plan, answers: &Answers, lines: &'a Lines) -> Self {
+    pub fn of(declaration: &Declaration, plan: &'a Plan, answers: &AnswerTable, lines: &'a Lines) -> Self {
         let numbers = Numbers::of(plan);
         let identities = Identities::of(plan);
         let provider = |number: usize| provider(plan, answers, &identities, number);
-        let volume = |(number, it): (usize, &'a crate::plan::Volume)| {
+        let volume = |(number, it): (usize, &'a crate::plan::PlannedVolume)| {
             Volume(
                 it.name.as_str(),
                 numbers.providers.get(&it.provider).copied().unwrap_or_default(),
@@ -159,7 +159,7 @@ impl<'a> Data<'a> {
             let volume = numbers.volumes.get(&it.volume).copied().unwrap_or_default();
             (it.alias, it.port, volume - plan.bridges.len(), *line)
         };
-        let flow = |(flow, line): (&Flow, &Option<u32>)| {
+        let flow = |(flow, line): (&PermittedFlow, &Option<u32>)| {
             let ports = flow.ports.as_ref().map(ports);
             Flowing(
                 numbers.ranges(&flow.from),
@@ -193,7 +193,12 @@ impl<'a> Data<'a> {
     }
 }
 
-fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, number: usize) -> Provider<'a> {
+fn provider<'a>(
+    plan: &'a Plan,
+    answers: &AnswerTable,
+    identities: &Identities,
+    number: usize,
+) -> Provider<'a> {
     let bridge = &plan.bridges[number];
     let identity = identities.provider(&bridge.provider);
     let first = answers.examples.strangers[number];
@@ -218,19 +223,19 @@ fn provider<'a>(plan: &'a Plan, answers: &Answers, identities: &Identities, numb
     )
 }
 
-fn cell(cell: &Cell) -> (Vec<u32>, u32) {
-    let span = |span: &super::answers::Span| {
+fn cell(cell: &AnswerCell) -> (Vec<u32>, u32) {
+    let span = |span: &super::answers::ServiceSpan| {
         [span.protocol.into(), span.first.into(), span.last.into(), span.outcome]
     };
     (cell.spans.iter().flat_map(span).collect(), cell.pipe)
 }
 
-fn told(outcome: Outcome) -> Told {
+fn told(outcome: FlowOutcome) -> Told {
     let (fate, translation) = match outcome.fate {
-        Fate::Passes(translation) => ("passes", translation),
-        Fate::Refused => ("refused", None),
-        Fate::Dropped => ("dropped", None),
-        Fate::Untouched => ("untouched", None),
+        FlowVerdict::Passes(translation) => ("passes", translation),
+        FlowVerdict::Refused => ("refused", None),
+        FlowVerdict::Dropped => ("dropped", None),
+        FlowVerdict::Untouched => ("untouched", None),
     };
     let reason = match outcome.reason {
         Reason::Within => "within",
@@ -302,7 +307,7 @@ fn places(declaration: &Declaration, plan: &Plan) -> HashMap<String, String> {
     paths.into_iter().filter_map(place).collect()
 }
 
-fn row(row: &Row) -> String {
+fn row(row: &AnswerRow) -> String {
     let mut before = 0;
     let run = |(cell, behind): &(u32, usize)| {
         let times = behind - std::mem::replace(&mut before, *behind);

@@ -9,20 +9,20 @@ use crate::place::Harmless;
 
 /// An expectation in words.
 #[derive(Serialize)]
-pub struct Line {
+pub struct ExpectationLine {
     path: String,
     says: String,
     why: String,
 }
 
 /// All expectations.
-pub fn lines(declaration: &Declaration) -> Vec<Line> {
+pub fn lines(declaration: &Declaration) -> Vec<ExpectationLine> {
     let mut all: Vec<&Expectation> = declaration.expectations.iter().collect();
     all.sort_by_key(|expectation| expectation.index);
     all.into_iter().map(line).collect()
 }
 
-fn line(expectation: &Expectation) -> Line {
+fn line(expectation: &Expectation) -> ExpectationLine {
     let Expectation { from, to, protocol, ports, passes, why, index } = expectation;
     let words = |parties: &BTreeSet<Party>| parties.iter().map(Party::word).collect::<Vec<_>>().join(", ");
     let service = protocol.map_or("any protocol", Protocol::word);
@@ -31,7 +31,7 @@ fn line(expectation: &Expectation) -> Line {
         None => format!(" with port {ports}"),
     });
     let verdict = if *passes { "everything gets through" } else { "nothing gets through" };
-    Line {
+    ExpectationLine {
         path: format!("expect.{index}"),
         says: format!("{} -> {}, {service}{ports}: {verdict}", words(from), words(to)),
         why: why.as_ref().map_or_else(String::new, |why| Harmless(why).to_string()),

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use crate::identity::Identities;
-use crate::model::{Declaration, End, Link, Name, PortSet, Protocol};
+use crate::model::{Declaration, Endpoint, Link, Name, PortSet, Protocol};
 use crate::place::FieldPath;
-use crate::plan::{Flow, Plan};
+use crate::plan::{PermittedFlow, Plan};
 
 /// The line numbers of rules by purpose, to which the page's script links.
 #[derive(Debug, Default, Serialize)]
@@ -36,14 +36,14 @@ pub struct Lines {
 
 /// A line of the anchor.
 #[derive(Serialize)]
-pub struct Line {
+pub struct AnchorLine {
     number: u32,
     text: String,
     /// `comment`, `blank`, or empty for a rule.
     class: &'static str,
     /// The purpose, in words.
     words: String,
-    declared: Vec<Declared>,
+    declared: Vec<DeclaredLine>,
     /// The number of further values that require it.
     more: usize,
     /// The marks of the providers that it concerns, with their colours.
@@ -54,7 +54,7 @@ pub struct Line {
 
 /// A value of the declaration, in one line.
 #[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Declared {
+pub struct DeclaredLine {
     path: String,
     says: String,
     place: String,
@@ -81,7 +81,7 @@ pub fn lines(
     plan: &Plan,
     identities: &Identities,
     anchor: &str,
-) -> (Vec<Line>, Lines) {
+) -> (Vec<AnchorLine>, Lines) {
     let mut reader = Reader::of(plan);
     let read: Vec<(u32, &str, Purpose)> = (1..)
         .zip(anchor.lines())
@@ -97,7 +97,7 @@ pub fn lines(
         let providers = purpose.providers.iter().map(ToString::to_string);
         let marks = purpose.providers.iter().map(|name| identities.provider(name));
         let marks = marks.map(|identity| (identity.mark(), identity.colour));
-        Line {
+        AnchorLine {
             number,
             text: text.to_owned(),
             class: match text.chars().next() {
@@ -277,7 +277,7 @@ impl<'a> Reader<'a> {
         Purpose { words: words.to_owned(), providers, field, ..Purpose::default() }
     }
 
-    fn of_links(&self, words: &str, links: &[&Link], flow: &Flow) -> Purpose {
+    fn of_links(&self, words: &str, links: &[&Link], flow: &PermittedFlow) -> Purpose {
         let ends = flow.from.iter().chain(&flow.to);
         Purpose {
             words: words.to_owned(),
@@ -288,7 +288,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The links that permit some of a flow.
-    fn links(&self, flow: &Flow) -> Vec<&'a Link> {
+    fn links(&self, flow: &PermittedFlow) -> Vec<&'a Link> {
         let providers: BTreeSet<&Name> =
             flow.from.iter().filter_map(|end| self.plan.provider_of(end)).collect();
         let candidates = providers.into_iter().flat_map(|it| self.by_provider.get(it).into_iter().flatten());
@@ -309,22 +309,22 @@ impl<'a> Reader<'a> {
 
 /// The endpoints of one side of a flow.
 struct Side<'a> {
-    ends: BTreeSet<&'a End>,
+    ends: BTreeSet<&'a Endpoint>,
     providers: BTreeSet<&'a Name>,
 }
 
 impl<'a> Side<'a> {
-    fn of(plan: &'a Plan, ends: &'a [End]) -> Self {
+    fn of(plan: &'a Plan, ends: &'a [Endpoint]) -> Self {
         let providers = ends.iter().filter_map(|end| plan.provider_of(end)).collect();
         Self { ends: ends.iter().collect(), providers }
     }
 
     /// Whether a side of a link shares addresses with it.
-    fn meets(&self, plan: &Plan, ends: &BTreeSet<End>) -> bool {
+    fn meets(&self, plan: &Plan, ends: &BTreeSet<Endpoint>) -> bool {
         ends.iter().any(|end| match end {
-            End::Provider(name) => self.providers.contains(name),
-            End::Volume(_) => {
-                let whole = plan.provider_of(end).map(|name| End::Provider(name.clone()));
+            Endpoint::Provider(name) => self.providers.contains(name),
+            Endpoint::Volume(_) => {
+                let whole = plan.provider_of(end).map(|name| Endpoint::Provider(name.clone()));
                 self.ends.contains(end) || whole.is_some_and(|whole| self.ends.contains(&whole))
             }
         })
@@ -351,13 +351,13 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn at(&self, path: FieldPath, says: String) -> Declared {
+    fn at(&self, path: FieldPath, says: String) -> DeclaredLine {
         let place = self.declaration.positions.find(&path);
         let place = place.map_or(String::new(), |place| format!(" ({place})"));
-        Declared { path: path.to_string(), says, place }
+        DeclaredLine { path: path.to_string(), says, place }
     }
 
-    fn declared(&self, purpose: &Purpose) -> Vec<Declared> {
+    fn declared(&self, purpose: &Purpose) -> Vec<DeclaredLine> {
         let find = |index: &usize| self.plan.links.iter().find(|link| link.index == *index);
         let mut all = Vec::new();
         for link in purpose.links.iter().filter_map(find) {

@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use super::answers::{Answers, Part};
+use super::answers::{AnswerTable, ServiceShare};
 use crate::identity::{Identities, natural};
 use crate::matrix::Matrix;
-use crate::model::{AbsolutePath, Declaration, End, Name, ProviderAttachment, VolumeAttachment};
+use crate::model::{AbsolutePath, Declaration, Endpoint, Name, ProviderAttachment, VolumeAttachment};
 use crate::place::FieldPath;
 use crate::plan::flows::words;
-use crate::plan::{Pipe, Plan, Volume};
+use crate::plan::{Pipe, Plan, PlannedVolume};
 
 /// The limits above which a matrix is not drawn, because it would be unreadable: providers, and groups of volumes.
 const MOST_PROVIDERS: usize = 100;
@@ -24,7 +24,7 @@ const MOST_PRINTED: usize = 60;
 
 /// A matrix; empty if it would be too large.
 #[derive(Serialize)]
-pub struct Table {
+pub struct MatrixTable {
     columns: Vec<Header>,
     rows: Vec<TableRow>,
     /// The number of rows if there are too many to draw, or the number that they exceed; otherwise 0.
@@ -35,7 +35,7 @@ pub struct Table {
     long: bool,
 }
 
-impl Table {
+impl MatrixTable {
     fn of(columns: Vec<Header>, rows: Vec<TableRow>) -> Self {
         let (signs, long) = (rows.len() > MOST_WORDS, rows.len() > MOST_PRINTED);
         Self { columns, rows, too_many: 0, signs, long }
@@ -97,7 +97,7 @@ impl Header {
         }
     }
 
-    fn group(identities: &Identities, group: &[&Volume]) -> Self {
+    fn group(identities: &Identities, group: &[&PlannedVolume]) -> Self {
         let first = group[0];
         let (name, members) = match group {
             [one] => (one.name.to_string(), Vec::new()),
@@ -125,18 +125,18 @@ fn cell(word: &'static str) -> Cell {
     Cell { word, class }
 }
 
-fn of_part(part: Part) -> Cell {
+fn of_part(part: ServiceShare) -> Cell {
     cell(match part {
-        Part::All => "all",
-        Part::Some => "some",
-        Part::None => "-",
+        ServiceShare::All => "all",
+        ServiceShare::Some => "some",
+        ServiceShare::None => "-",
     })
 }
 
 /// The matrix of providers, with this Mac and the outside.
-pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
+pub fn providers(plan: &Plan, answers: &AnswerTable, identities: &Identities) -> MatrixTable {
     if plan.bridges.len() > MOST_PROVIDERS {
-        return Table::too_many(plan.bridges.len());
+        return MatrixTable::too_many(plan.bridges.len());
     }
     let mut order: Vec<usize> = (0..plan.bridges.len()).collect();
     order.sort_by_key(|number| natural(plan.bridges[*number].provider.as_str()));
@@ -159,14 +159,14 @@ pub fn providers(plan: &Plan, answers: &Answers, identities: &Identities) -> Tab
     }
     let columns = order.iter().map(own);
     let others = [Header::end("internet", "internet"), Header::end("localhost", "localhost")];
-    Table::of(columns.chain(others).collect(), rows)
+    MatrixTable::of(columns.chain(others).collect(), rows)
 }
 
 /// The matrix of volumes, grouped by equal answers.
-pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table {
-    let Some(groups) = answers.groups(plan, MOST_GROUPS) else { return Table::too_many(MOST_GROUPS) };
+pub fn volumes(plan: &Plan, answers: &AnswerTable, identities: &Identities) -> MatrixTable {
+    let Some(groups) = answers.groups(plan, MOST_GROUPS) else { return MatrixTable::too_many(MOST_GROUPS) };
     let header = |group: &Vec<usize>| {
-        let volumes: Vec<&Volume> = group.iter().map(|number| &plan.volumes[*number]).collect();
+        let volumes: Vec<&PlannedVolume> = group.iter().map(|number| &plan.volumes[*number]).collect();
         Header::group(identities, &volumes)
     };
     let class = |group: &Vec<usize>| answers.volumes[group[0]];
@@ -174,7 +174,7 @@ pub fn volumes(plan: &Plan, answers: &Answers, identities: &Identities) -> Table
         let cells = groups.iter().map(|to| of_part(answers.part(class(from), class(to))));
         TableRow { header: header(from), cells: cells.collect() }
     };
-    Table::of(groups.iter().map(header).collect(), groups.iter().map(row).collect())
+    MatrixTable::of(groups.iter().map(header).collect(), groups.iter().map(row).collect())
 }
 
 /// A link in its table.
@@ -198,7 +198,7 @@ pub fn links(declaration: &Declaration, plan: &Plan) -> Vec<LinkLine> {
     let mut links: Vec<&crate::model::Link> = plan.links.iter().collect();
     links.sort_by_key(|link| link.index);
     let line = |link: &crate::model::Link| {
-        let ends = |ends: &std::collections::BTreeSet<End>| {
+        let ends = |ends: &std::collections::BTreeSet<Endpoint>| {
             words(&ends.iter().cloned().collect::<Vec<_>>(), &plan.bridges)
         };
         let arrow = if link.bidirectional && link.from != link.to { "↔" } else { "→" };
@@ -215,7 +215,7 @@ pub fn links(declaration: &Declaration, plan: &Plan) -> Vec<LinkLine> {
 }
 /// A path that has conditions.
 #[derive(Serialize)]
-pub struct Way {
+pub struct ConditionedPath {
     from: String,
     to: String,
     number: u16,
@@ -225,20 +225,20 @@ pub struct Way {
 }
 
 /// The paths that have conditions, in order of their pipes' numbers.
-pub fn ways(plan: &Plan) -> Vec<Way> {
+pub fn ways(plan: &Plan) -> Vec<ConditionedPath> {
     let way = |pipe: &Pipe| {
         let [from, to] = [&pipe.from, &pipe.to].map(|ends| words(ends, &plan.bridges));
         let [latency, jitter, loss, bandwidth] = pipe.conditions.words();
         let latency = [latency, jitter].into_iter().flatten().collect::<Vec<_>>().join(", ");
         let [loss, bandwidth] = [loss, bandwidth].map(Option::unwrap_or_default);
-        Way { from, to, number: pipe.number, latency, loss, bandwidth }
+        ConditionedPath { from, to, number: pipe.number, latency, loss, bandwidth }
     };
     plan.pipes.iter().map(way).collect()
 }
 
 /// A provider in the table of addresses.
 #[derive(Serialize)]
-pub struct Cloud {
+pub struct ProviderRow {
     name: String,
     mark: char,
     colour: usize,
@@ -249,11 +249,11 @@ pub struct Cloud {
 }
 
 /// The addresses of all providers.
-pub fn clouds(plan: &Plan, identities: &Identities) -> Vec<Cloud> {
+pub fn clouds(plan: &Plan, identities: &Identities) -> Vec<ProviderRow> {
     let cloud = |bridge: &crate::plan::Bridge| {
         let vmnet = if bridge.attachment == ProviderAttachment::Vmnet { " (vmnet)" } else { "" };
         let identity = identities.provider(&bridge.provider);
-        Cloud {
+        ProviderRow {
             name: bridge.provider.to_string(),
             mark: identity.mark(),
             colour: identity.colour,
@@ -268,7 +268,7 @@ pub fn clouds(plan: &Plan, identities: &Identities) -> Vec<Cloud> {
 
 /// A volume in the table of addresses.
 #[derive(Serialize)]
-pub struct Row {
+pub struct VolumeRow {
     name: String,
     provider: String,
     mark: char,
@@ -283,13 +283,13 @@ pub struct Row {
 }
 
 /// The addresses and names of all volumes.
-pub fn rows(plan: &Plan, identities: &Identities) -> Vec<Row> {
+pub fn rows(plan: &Plan, identities: &Identities) -> Vec<VolumeRow> {
     // Both are in the order of the volumes.
     let mut published = plan.publishes.iter().peekable();
-    let row = |volume: &Volume| {
+    let row = |volume: &PlannedVolume| {
         let its = std::iter::from_fn(|| published.next_if(|publish| publish.volume == volume.name));
         let identity = identities.provider(&volume.provider);
-        Row {
+        VolumeRow {
             name: volume.name.to_string(),
             provider: volume.provider.to_string(),
             mark: identity.mark(),

@@ -13,7 +13,7 @@ use super::interface::Over;
 
 /// An interface of the Mac.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct MacInterface {
     /// Which interface it is.
     pub over: Over,
     /// Its name: for a bridge the logical name, if there is one.
@@ -26,9 +26,9 @@ pub struct Link {
     pub mtu: u16,
 }
 
-/// A route, apart from the connected networks of [`Link::addresses`].
+/// A route, apart from the connected networks of [`MacInterface::addresses`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Road {
+pub struct StaticRoute {
     /// The destination network.
     pub network: Ipv4Net,
     /// The outgoing interface.
@@ -39,7 +39,7 @@ pub struct Road {
 
 /// A chosen route for a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
+pub struct ChosenRoute {
     /// The outgoing interface.
     pub over: Over,
     /// The next hop, if the destination is not on a connected network.
@@ -52,7 +52,7 @@ pub struct Path {
 
 /// Why the Mac fails to send a packet of its own, before pf is evaluated; each names the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoWay {
+pub enum SendError {
     /// `EADDRNOTAVAIL`: the source is not an address of the Mac.
     NotAvailable,
     /// `EHOSTUNREACH`: the interface that has the source has no route to the destination.
@@ -83,16 +83,16 @@ type Found = (u8, Over, Option<Ipv4Addr>, Ipv4Addr);
 
 /// The Mac's interfaces, addresses and routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    links: Vec<Link>,
-    roads: Vec<Road>,
+pub struct MacNetwork {
+    links: Vec<MacInterface>,
+    roads: Vec<StaticRoute>,
     forwards: bool,
     by_address: HashMap<Ipv4Addr, Over>,
 }
 
-impl Host {
+impl MacNetwork {
     /// A Mac. The first interface must be lo0.
-    pub fn new(links: Vec<Link>, roads: Vec<Road>, forwards: bool) -> Self {
+    pub fn new(links: Vec<MacInterface>, roads: Vec<StaticRoute>, forwards: bool) -> Self {
         let addresses = links
             .iter()
             .flat_map(|link| link.addresses.iter().map(move |address| (address.addr(), link.over)));
@@ -101,12 +101,12 @@ impl Host {
     }
 
     /// All interfaces.
-    pub fn links(&self) -> &[Link] {
+    pub fn links(&self) -> &[MacInterface] {
         &self.links
     }
 
     /// An interface, if it exists.
-    pub fn link(&self, over: Over) -> Option<&Link> {
+    pub fn link(&self, over: Over) -> Option<&MacInterface> {
         self.links.iter().find(|link| link.over == over)
     }
 
@@ -123,8 +123,10 @@ impl Host {
     /// A copy with the interfaces renamed where `name` returns a name.
     #[must_use]
     pub fn named_as(&self, name: impl Fn(Over) -> Option<String>) -> Self {
-        let named =
-            |link: &Link| Link { name: name(link.over).unwrap_or_else(|| link.name.clone()), ..link.clone() };
+        let named = |link: &MacInterface| MacInterface {
+            name: name(link.over).unwrap_or_else(|| link.name.clone()),
+            ..link.clone()
+        };
         Self { links: self.links.iter().map(named).collect(), ..self.clone() }
     }
 
@@ -166,13 +168,13 @@ impl Host {
 
     /// The route to an address. A scope restricts it to routes by that interface, except for the Mac's own addresses
     /// and 127/8.
-    pub fn path(&self, to: Ipv4Addr, scope: Option<Over>) -> Option<Path> {
+    pub fn path(&self, to: Ipv4Addr, scope: Option<Over>) -> Option<ChosenRoute> {
         if self.owner(to).is_some() {
-            return Some(Path { over: Over::Loopback, gateway: None, address: to, is_default: false });
+            return Some(ChosenRoute { over: Over::Loopback, gateway: None, address: to, is_default: false });
         }
         if to.is_loopback() {
             let address = Ipv4Addr::LOCALHOST;
-            return Some(Path { over: Over::Loopback, gateway: None, address, is_default: false });
+            return Some(ChosenRoute { over: Over::Loopback, gateway: None, address, is_default: false });
         }
         let found = self.longest(to);
         match scope {
@@ -183,7 +185,7 @@ impl Host {
         }
     }
 
-    fn longest(&self, to: Ipv4Addr) -> Option<Path> {
+    fn longest(&self, to: Ipv4Addr) -> Option<ChosenRoute> {
         let connected = self.links.iter().filter(|link| link.over != Over::Loopback).flat_map(|link| {
             let path = |net: &Ipv4Net| (net.prefix_len(), link.over, None, net.addr());
             link.addresses.iter().filter(|net| net.contains(&to)).map(path)
@@ -199,22 +201,27 @@ impl Host {
             _ => Some(next),
         };
         let best = connected.chain(roads).fold(None, longer);
-        best.map(|(length, over, gateway, address)| Path { over, gateway, address, is_default: length == 0 })
+        best.map(|(length, over, gateway, address)| ChosenRoute {
+            over,
+            gateway,
+            address,
+            is_default: length == 0,
+        })
     }
 
-    fn default(&self) -> Option<Path> {
+    fn default(&self) -> Option<ChosenRoute> {
         let road = self.roads.iter().find(|road| road.network.prefix_len() == 0)?;
         let address = self.answers_from(road.over, road.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED))?;
-        Some(Path { over: road.over, gateway: road.gateway, address, is_default: true })
+        Some(ChosenRoute { over: road.over, gateway: road.gateway, address, is_default: true })
     }
 
     /// The route of a packet that the Mac sends itself.
     ///
     /// # Errors
     /// The error that the sender gets instead.
-    pub fn way(&self, from: Ipv4Addr, to: Ipv4Addr, sender: Sender) -> Result<Path, NoWay> {
+    pub fn way(&self, from: Ipv4Addr, to: Ipv4Addr, sender: Sender) -> Result<ChosenRoute, SendError> {
         let (scope, known) = match sender {
-            Sender::Pf => return self.path(to, None).ok_or(NoWay::Unreachable),
+            Sender::Pf => return self.path(to, None).ok_or(SendError::Unreachable),
             Sender::Tcp(came) => (None, self.path(to, came)),
             Sender::Udp | Sender::Raw => (None, None),
             Sender::Icmp(came) | Sender::Reset(came) => (came, None),
@@ -222,7 +229,7 @@ impl Host {
         let has_ports = matches!(sender, Sender::Tcp(_) | Sender::Udp | Sender::Reset(_));
         let chosen = self.choose(from, to, has_ports, scope, known);
         if chosen.is_none() && scope != Some(Over::Loopback) {
-            return Err(NoWay::NotAvailable);
+            return Err(SendError::NotAvailable);
         }
         if let Some(known) = known.filter(|known| chosen == Some(known.over) || known.over == Over::Loopback)
         {
@@ -230,7 +237,7 @@ impl Host {
         }
         // A source on lo0 does not restrict the interface: NAT is expected to replace it.
         let scope = scope.or(chosen).filter(|scope| *scope != Over::Loopback);
-        self.path(to, scope).ok_or(NoWay::Unreachable)
+        self.path(to, scope).ok_or(SendError::Unreachable)
     }
 
     /// The interface that a source address selects (`in_selectsrcif`).
@@ -240,7 +247,7 @@ impl Host {
         to: Ipv4Addr,
         has_ports: bool,
         scope: Option<Over>,
-        known: Option<Path>,
+        known: Option<ChosenRoute>,
     ) -> Option<Over> {
         let owner = self.owner(from);
         let mut is_scoped = scope.is_some();

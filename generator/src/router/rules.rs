@@ -13,7 +13,7 @@ use crate::pf::{self, Environment, InterfaceInfo, print_rule};
 
 /// An anchor, and where its text comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
+pub struct AnchorSource<'a> {
     /// The text of the main ruleset, which calls the anchor.
     pub main: &'a str,
     /// The path of the anchor.
@@ -28,7 +28,7 @@ pub struct Source<'a> {
 
 /// A rule and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleAt {
+pub struct LoadedRule {
     /// The file name.
     pub file: String,
     /// The line in that file.
@@ -39,7 +39,7 @@ pub struct RuleAt {
 
 /// Loaded rules, and the states that they have created.
 #[derive(Debug)]
-pub struct Rules {
+pub struct RouterRules {
     machine: Machine,
     /// The interfaces and addresses that rules can refer to.
     interfaces: Vec<InterfaceInfo>,
@@ -47,7 +47,7 @@ pub struct Rules {
     put_in: Interfaces,
     path: String,
     file: String,
-    at: HashMap<(Kind, u32), RuleAt>,
+    at: HashMap<(Kind, u32), LoadedRule>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,12 +58,12 @@ enum Kind {
     Binat,
 }
 
-impl Rules {
+impl RouterRules {
     /// Loads an anchor below a main ruleset, for the interfaces of a topology.
     ///
     /// # Errors
     /// What pfctl would reject in either text.
-    pub fn load(topology: &Topology, source: &Source) -> Result<Self, Vec<pf::Error>> {
+    pub fn load(topology: &Topology, source: &AnchorSource) -> Result<Self, Vec<pf::ParseError>> {
         let interfaces = interfaces(topology);
         let main = pf::parse(source.main, &environment(&interfaces))?;
         let mut machine = Machine::new(interfaces.clone());
@@ -98,7 +98,7 @@ impl Rules {
     ///
     /// # Errors
     /// What pfctl would reject.
-    pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::Error>> {
+    pub fn apply(&mut self, text: &str) -> Result<(), Vec<pf::ParseError>> {
         self.apply_for(text, &self.put_in.clone())
     }
 
@@ -106,9 +106,9 @@ impl Rules {
     ///
     /// # Errors
     /// What pfctl would reject.
-    pub fn apply_for(&mut self, text: &str, put_in: &Interfaces) -> Result<(), Vec<pf::Error>> {
+    pub fn apply_for(&mut self, text: &str, put_in: &Interfaces) -> Result<(), Vec<pf::ParseError>> {
         let loaded = loading::load(text, put_in);
-        let at_origin = |error: pf::Error| pf::Error { line: loaded.origin(error.line), ..error };
+        let at_origin = |error: pf::ParseError| pf::ParseError { line: loaded.origin(error.line), ..error };
         let ruleset = pf::parse(&loaded.text, &environment(&self.interfaces))
             .map_err(|errors| errors.into_iter().map(at_origin).collect::<Vec<_>>())?;
         self.machine.load(&self.path, &ruleset);
@@ -135,13 +135,13 @@ impl Rules {
 
     /// The filter rule of a verdict, if it is in the anchor. For a state it is the rule with the number of the one
     /// that created it; a reload may have put another rule there.
-    pub fn deciding(&self, verdict: &Verdict) -> Option<&RuleAt> {
+    pub fn deciding(&self, verdict: &Verdict) -> Option<&LoadedRule> {
         let rule = verdict.rule.as_ref().filter(|rule| *rule.anchor == *self.path)?;
         self.at.get(&(Kind::Filter, rule.number))
     }
 
     /// The translation rule that changed the packet, if it is in the anchor.
-    pub fn translating(&self, verdict: &Verdict) -> Option<&RuleAt> {
+    pub fn translating(&self, verdict: &Verdict) -> Option<&LoadedRule> {
         let rule = verdict.translation.as_ref().filter(|rule| *rule.anchor == *self.path)?;
         let kind = match rule.kind {
             TranslationKind::Nat => Kind::Nat,
@@ -167,7 +167,7 @@ fn environment(interfaces: &[InterfaceInfo]) -> Environment {
     Environment { interfaces: interfaces.to_vec(), ..Environment::default() }
 }
 
-fn places(ruleset: &Ruleset, file: &str, origin: impl Fn(u32) -> u32) -> HashMap<(Kind, u32), RuleAt> {
+fn places(ruleset: &Ruleset, file: &str, origin: impl Fn(u32) -> u32) -> HashMap<(Kind, u32), LoadedRule> {
     let lists = &ruleset.rules;
     let lists = [
         (Kind::Filter, &lists.filter),
@@ -178,7 +178,7 @@ fn places(ruleset: &Ruleset, file: &str, origin: impl Fn(u32) -> u32) -> HashMap
     let of_list = |(kind, rules): (Kind, &Vec<pf::syntax::Rule>)| {
         let at = |rule: &pf::syntax::Rule| {
             let line = origin(rule.place.line);
-            let place = RuleAt { file: file.to_owned(), line, text: print_rule(rule) };
+            let place = LoadedRule { file: file.to_owned(), line, text: print_rule(rule) };
             ((kind, rule.number), place)
         };
         rules.iter().map(at).collect::<Vec<_>>()

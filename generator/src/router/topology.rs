@@ -8,11 +8,11 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::host::{Host, Link, Path, Road};
+use super::host::{ChosenRoute, MacInterface, MacNetwork, StaticRoute};
 use super::interface::Over;
 use super::node::NodeId;
 use crate::model::VolumeAttachment;
-use crate::plan::{Plan, Volume};
+use crate::plan::{Plan, PlannedVolume};
 
 /// The egress interface.
 pub const EGRESS: &str = "en0";
@@ -28,7 +28,7 @@ const ETHERNET_MTU: u16 = 1500;
 
 /// Addresses that no declaration contains; `explain` and the lab use the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cast {
+pub struct ExampleHosts {
     /// The Mac, on the egress interface.
     pub mac: Ipv4Addr,
     /// A host on the Mac's LAN.
@@ -42,7 +42,7 @@ pub struct Cast {
 
 /// Where a node is attached to the Mac. Bridges are numbered as in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum NodeAttachment {
     /// It stands for processes of the Mac itself: what it sends to another such node is seen on lo0.
     Here,
     /// A VM behind a bridge.
@@ -57,13 +57,13 @@ pub struct Node {
     /// The volume's name, `mac`, `lan`, `internet`, or the provider of a host that is not a volume.
     pub name: String,
     /// Where it is attached.
-    pub side: Side,
+    pub side: NodeAttachment,
     /// Its addresses; the first is the default source.
     pub addresses: Vec<Ipv4Addr>,
     /// Its default gateway, if it has one.
     pub gateway: Option<Ipv4Addr>,
     /// Networks to which it sends from another address than the default source.
-    pub routes: Vec<Route>,
+    pub routes: Vec<SourceRoute>,
     /// Longest packet that it sends, in bytes.
     pub mtu: u16,
     /// Its provider, if it is in a provider's network.
@@ -72,7 +72,7 @@ pub struct Node {
 
 /// A destination network with the source address for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
+pub struct SourceRoute {
     /// The destination network.
     pub network: Ipv4Net,
     /// The source address.
@@ -84,7 +84,7 @@ pub struct Route {
 pub struct Topology {
     nodes: Vec<Node>,
     by_address: HashMap<Ipv4Addr, NodeId>,
-    host: Host,
+    host: MacNetwork,
     mac: NodeId,
     /// The node that gets what is sent to a next hop outside for an address that no node has.
     router: Option<NodeId>,
@@ -92,7 +92,7 @@ pub struct Topology {
 
 impl Topology {
     /// The nodes of a plan: one per volume, then `mac`, `lan`, `internet` and the strangers of the cast.
-    pub fn of(plan: &Plan, cast: &Cast) -> Self {
+    pub fn of(plan: &Plan, cast: &ExampleHosts) -> Self {
         let mut nodes: Vec<Node> = plan.volumes.iter().map(|volume| volume_node(plan, volume)).collect();
         let mac = NodeId(nodes.len());
         nodes.push(mac_node(plan, cast));
@@ -106,7 +106,7 @@ impl Topology {
     }
 
     /// A topology of these nodes and this Mac. `router` is described at [`Self::with_router`].
-    pub fn new(nodes: Vec<Node>, host: Host, mac: NodeId, router: Option<NodeId>) -> Self {
+    pub fn new(nodes: Vec<Node>, host: MacNetwork, mac: NodeId, router: Option<NodeId>) -> Self {
         let addresses = (0..)
             .zip(&nodes)
             .flat_map(|(number, node)| node.addresses.iter().map(move |address| (*address, NodeId(number))));
@@ -133,7 +133,7 @@ impl Topology {
     }
 
     /// The Mac's interfaces, addresses and routes.
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &MacNetwork {
         &self.host
     }
 
@@ -194,30 +194,30 @@ impl Topology {
 
     /// The node that gets a packet for an address of the Mac.
     pub(super) fn here(&self, address: Ipv4Addr) -> NodeId {
-        let owner = self.owner(address).filter(|id| self.node(*id).side == Side::Here);
+        let owner = self.owner(address).filter(|id| self.node(*id).side == NodeAttachment::Here);
         owner.unwrap_or(self.mac)
     }
 
     /// The node that gets a packet that the Mac sends along `path`.
-    pub(super) fn receiver(&self, path: &Path, to: Ipv4Addr) -> Option<NodeId> {
+    pub(super) fn receiver(&self, path: &ChosenRoute, to: Ipv4Addr) -> Option<NodeId> {
         let side = match path.over {
             Over::Loopback => return Some(self.here(to)),
-            Over::Bridge(bridge) => Side::Bridge(bridge),
-            Over::Egress => Side::Outside,
+            Over::Bridge(bridge) => NodeAttachment::Bridge(bridge),
+            Over::Egress => NodeAttachment::Outside,
         };
         let owner = self.owner(to).filter(|id| self.node(*id).side == side);
         owner.or(self.router.filter(|_| path.gateway.is_some()))
     }
 }
 
-fn volume_node(plan: &Plan, volume: &Volume) -> Node {
+fn volume_node(plan: &Plan, volume: &PlannedVolume) -> Node {
     let bridge =
         plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default();
     match volume.attachment {
         VolumeAttachment::Guest => guest(volume.name.as_str(), volume.address, bridge, &plan.bridges[bridge]),
         VolumeAttachment::Host => Node {
             name: volume.name.to_string(),
-            side: Side::Here,
+            side: NodeAttachment::Here,
             addresses: [Some(volume.address), volume.alias].into_iter().flatten().collect(),
             gateway: None,
             routes: Vec::new(),
@@ -231,7 +231,7 @@ fn volume_node(plan: &Plan, volume: &Volume) -> Node {
 fn guest(name: &str, address: Ipv4Addr, bridge: usize, plan: &crate::plan::Bridge) -> Node {
     Node {
         name: name.to_owned(),
-        side: Side::Bridge(bridge),
+        side: NodeAttachment::Bridge(bridge),
         addresses: vec![address],
         gateway: Some(plan.gateway.addr()),
         routes: Vec::new(),
@@ -243,15 +243,17 @@ fn guest(name: &str, address: Ipv4Addr, bridge: usize, plan: &crate::plan::Bridg
 /// The Mac's own processes. They send to a provider's network from its gateway: macOS takes the address of the
 /// bridge, or, for a volume that it serves, the destination's own, which no other stack would accept from another
 /// machine.
-fn mac_node(plan: &Plan, cast: &Cast) -> Node {
+fn mac_node(plan: &Plan, cast: &ExampleHosts) -> Node {
     let gateways = plan.bridges.iter().map(|bridge| bridge.gateway.addr());
     let guests = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Guest);
     let aliases = guests.filter_map(|volume| volume.alias).chain([plan.localhost.gateway.addr()]);
-    let routes =
-        plan.bridges.iter().map(|bridge| Route { network: bridge.network, source: bridge.gateway.addr() });
+    let routes = plan
+        .bridges
+        .iter()
+        .map(|bridge| SourceRoute { network: bridge.network, source: bridge.gateway.addr() });
     Node {
         name: "mac".to_owned(),
-        side: Side::Here,
+        side: NodeAttachment::Here,
         addresses: [cast.mac].into_iter().chain(gateways).chain(aliases).collect(),
         gateway: None,
         routes: routes.collect(),
@@ -263,7 +265,7 @@ fn mac_node(plan: &Plan, cast: &Cast) -> Node {
 fn outside(name: &str, address: Ipv4Addr) -> Node {
     Node {
         name: name.to_owned(),
-        side: Side::Outside,
+        side: NodeAttachment::Outside,
         addresses: vec![address],
         gateway: None,
         routes: Vec::new(),
@@ -273,13 +275,13 @@ fn outside(name: &str, address: Ipv4Addr) -> Node {
 }
 
 /// The Mac of a plan, as the manager configures it.
-fn host(plan: &Plan, cast: &Cast) -> Host {
+fn host(plan: &Plan, cast: &ExampleHosts) -> MacNetwork {
     let single = |address: Ipv4Addr| Ipv4Net::from(address);
     let served = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host);
     let own = served.map(|volume| single(volume.address));
     let aliases = plan.volumes.iter().filter_map(|volume| volume.alias);
     let aliases = aliases.chain([plan.localhost.gateway.addr()]).map(single);
-    let loopback = Link {
+    let loopback = MacInterface {
         over: Over::Loopback,
         name: "lo0".to_owned(),
         addresses: [Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)]
@@ -291,27 +293,27 @@ fn host(plan: &Plan, cast: &Cast) -> Host {
         mtu: LOOPBACK_MTU,
     };
     // On its network there is only the host of the LAN. Like Wi-Fi, it offloads no checksums.
-    let egress = Link {
+    let egress = MacInterface {
         over: Over::Egress,
         name: EGRESS.to_owned(),
         addresses: vec![Ipv4Net::new_assert(cast.mac, EGRESS_PREFIX)],
         offloads: false,
         mtu: ETHERNET_MTU,
     };
-    let bridges = plan.bridges.iter().enumerate().map(|(number, bridge)| Link {
+    let bridges = plan.bridges.iter().enumerate().map(|(number, bridge)| MacInterface {
         over: Over::Bridge(number),
         name: bridge.logical.to_string(),
         addresses: vec![bridge.gateway],
         offloads: true,
         mtu: ETHERNET_MTU,
     });
-    let roads = plan.bridges.iter().enumerate().map(|(number, bridge)| Road {
+    let roads = plan.bridges.iter().enumerate().map(|(number, bridge)| StaticRoute {
         network: bridge.network,
         over: Over::Bridge(number),
         gateway: None,
     });
     let router = Some(Ipv4Addr::from(u32::from(Ipv4Net::new_assert(cast.mac, EGRESS_PREFIX).network()) + 1));
-    let default = Road { network: Ipv4Net::default(), over: Over::Egress, gateway: router };
+    let default = StaticRoute { network: Ipv4Net::default(), over: Over::Egress, gateway: router };
     let links = [loopback, egress].into_iter().chain(bridges).collect();
-    Host::new(links, roads.chain([default]).collect(), true)
+    MacNetwork::new(links, roads.chain([default]).collect(), true)
 }

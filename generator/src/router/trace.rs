@@ -14,7 +14,7 @@ use crate::wire::{Malformed, Offload};
 
 /// The outcome of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum PacketFate {
     /// Delivered to a node.
     Delivered(NodeId),
     /// Stopped by pf or by macOS.
@@ -74,7 +74,7 @@ impl Stop {
 
 /// A hook that a packet came to, and what pf decided there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
+pub struct TracedHook {
     /// When pf was first evaluated there, before any pipe.
     pub at: Duration,
     /// The number of that evaluation, counted over all packets.
@@ -86,7 +86,7 @@ pub struct Hop {
     /// What pf decided.
     pub made: Made,
     /// The pipes that it went through there, in order; pf is evaluated again after each.
-    pub pipes: Vec<Piped>,
+    pub pipes: Vec<PipePassage>,
     /// The packet before pf.
     pub bytes: Vec<u8>,
     /// The packet after pf, if pf changed it.
@@ -106,7 +106,7 @@ pub enum Made {
 
 /// A packet's passage through a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piped {
+pub struct PipePassage {
     /// The rule that sent it there, and the pipe.
     pub shaping: Shaping,
     /// When it came out, and the number of the evaluation of pf that followed; `None` if it was lost.
@@ -117,7 +117,7 @@ pub struct Piped {
 
 /// The record of a packet on its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Story {
+pub struct PacketTrace {
     /// When it was sent.
     pub at: Duration,
     /// The sending node; `mac` for an answer of the Mac's kernel.
@@ -129,9 +129,9 @@ pub struct Story {
     /// The packet as it was sent.
     pub bytes: Vec<u8>,
     /// The hooks where pf saw it, in order.
-    pub hops: Vec<Hop>,
+    pub hops: Vec<TracedHook>,
     /// Its outcome; `None` while it is on its path.
-    pub fate: Option<Fate>,
+    pub fate: Option<PacketFate>,
 }
 
 /// A packet to hand to a node.

@@ -13,14 +13,14 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
-use super::host::{NoWay, Path, Sender};
+use super::host::{ChosenRoute, SendError, Sender};
 use super::interface::Over;
 use super::node::NodeId;
 use super::tally::Tallies;
-use super::topology::{Side, Topology};
-use super::trace::{Delivery, Fate, Made, Piped, Stop, Story};
+use super::topology::{NodeAttachment, Topology};
+use super::trace::{Delivery, Made, PacketFate, PacketTrace, PipePassage, Stop};
 use super::ways::Ways;
-use crate::pf::eval::{Machine, Outcome, Shaping, Step, TCP, UDP, Verdict};
+use crate::pf::eval::{HookStep, Machine, Outcome, Shaping, TCP, UDP, Verdict};
 use crate::pf::syntax::Direction;
 use crate::wire::answer::Complaint;
 use crate::wire::{self, Datagram, Offload, complete};
@@ -34,7 +34,7 @@ const MOST: usize = 256;
 /// The next hook of a packet.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    Out(Path),
+    Out(ChosenRoute),
     In(Over),
 }
 
@@ -52,14 +52,14 @@ type Waiting = (Moving<'static>, Stage, Entry);
 
 /// Why a packet goes no further in its current form.
 enum End {
-    Fate(Fate),
+    Fate(PacketFate),
     /// It was segmented, and each segment goes on by itself.
     Split,
 }
 
 impl From<Stop> for End {
     fn from(stop: Stop) -> Self {
-        Self::Fate(Fate::Stopped(stop))
+        Self::Fate(PacketFate::Stopped(stop))
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Walk<'a> {
     /// Packets to deliver, in order.
     pub out: &'a mut Vec<Delivery>,
     /// The records of finished packets, in the order in which they finished.
-    pub stories: Vec<Story>,
+    pub stories: Vec<PacketTrace>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -103,8 +103,8 @@ impl<'a> Walk<'a> {
         offload: Offload,
         now: Duration,
         sender: Option<Sender>,
-    ) -> Fate {
-        let is_own = self.topology.node(from).side == Side::Here;
+    ) -> PacketFate {
+        let is_own = self.topology.node(from).side == NodeAttachment::Here;
         let mut packet = self.moving(from, Bytes::Lent(bytes), datagram.clone(), now);
         (packet.offload, packet.is_own) = (offload, is_own);
         let fate = match self.start(&mut packet, sender) {
@@ -121,11 +121,11 @@ impl<'a> Walk<'a> {
 
     fn moving<'b>(&self, from: NodeId, bytes: Bytes<'b>, datagram: Datagram, at: Duration) -> Moving<'b> {
         let over = match self.topology.node(from).side {
-            Side::Here => Over::Loopback,
-            Side::Bridge(bridge) => Over::Bridge(bridge),
-            Side::Outside => Over::Egress,
+            NodeAttachment::Here => Over::Loopback,
+            NodeAttachment::Bridge(bridge) => Over::Bridge(bridge),
+            NodeAttachment::Outside => Over::Egress,
         };
-        let story = self.is_watched.then(|| Story {
+        let story = self.is_watched.then(|| PacketTrace {
             at,
             from,
             over,
@@ -153,12 +153,12 @@ impl<'a> Walk<'a> {
     }
 
     /// The first hook of a node's packet, or its fate if it never comes to one.
-    fn start(&mut self, packet: &mut Moving, sender: Option<Sender>) -> Result<Stage, Fate> {
+    fn start(&mut self, packet: &mut Moving, sender: Option<Sender>) -> Result<Stage, PacketFate> {
         let (from, to) = (packet.datagram.source(), packet.datagram.destination());
         match self.topology.node(packet.from).side {
-            Side::Here => {
+            NodeAttachment::Here => {
                 if is_for_many(to) || self.topology.host().is_broadcast(to) {
-                    return Err(Fate::Stopped(Stop::Nobody));
+                    return Err(PacketFate::Stopped(Stop::Nobody));
                 }
                 let sender = sender.unwrap_or(match packet.datagram.packet.protocol() {
                     TCP => Sender::Tcp(None),
@@ -169,23 +169,25 @@ impl<'a> Walk<'a> {
                     Ok(path) => Ok(Stage::Out(path)),
                     Err(no) => {
                         self.tell_socket(packet, &Sent::of(packet), Complaint::new(HOST_UNREACHABLE));
-                        Err(Fate::Stopped(Stop::Unreachable(match no {
-                            NoWay::NotAvailable => "the source is not an address of this Mac (EADDRNOTAVAIL)",
-                            NoWay::Unreachable => {
+                        Err(PacketFate::Stopped(Stop::Unreachable(match no {
+                            SendError::NotAvailable => {
+                                "the source is not an address of this Mac (EADDRNOTAVAIL)"
+                            }
+                            SendError::Unreachable => {
                                 "a socket bound to a bridge's address has no route outside on macOS (EHOSTUNREACH)"
                             }
                         })))
                     }
                 }
             }
-            Side::Bridge(bridge) if self.topology.host().link(Over::Bridge(bridge)).is_none() => {
-                Err(Fate::Stopped(Stop::Refused("its bridge is not there")))
+            NodeAttachment::Bridge(bridge) if self.topology.host().link(Over::Bridge(bridge)).is_none() => {
+                Err(PacketFate::Stopped(Stop::Refused("its bridge is not there")))
             }
-            Side::Bridge(bridge) => Ok(Stage::In(Over::Bridge(bridge))),
-            Side::Outside => {
+            NodeAttachment::Bridge(bridge) => Ok(Stage::In(Over::Bridge(bridge))),
+            NodeAttachment::Outside => {
                 // Traffic between the LAN and the internet does not cross the Mac.
                 let owner = self.topology.owner(to);
-                match owner.filter(|id| self.topology.node(*id).side == Side::Outside) {
+                match owner.filter(|id| self.topology.node(*id).side == NodeAttachment::Outside) {
                     Some(neighbour) => Err(self.deliver(packet, neighbour)),
                     None => Ok(Stage::In(Over::Egress)),
                 }
@@ -194,17 +196,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Follows a packet to its fate.
-    fn follow(&mut self, mut packet: Moving, stage: Stage, entry: Entry) -> Fate {
+    fn follow(&mut self, mut packet: Moving, stage: Stage, entry: Entry) -> PacketFate {
         let fate = match self.go(&mut packet, stage, entry) {
             Ok(to) => self.deliver(&mut packet, to),
             Err(End::Fate(fate)) => fate,
             // Each segment has a story with a fate of its own.
-            Err(End::Split) => Fate::Delivered(self.topology.here(packet.datagram.destination())),
+            Err(End::Split) => PacketFate::Delivered(self.topology.here(packet.datagram.destination())),
         };
         self.end(packet, fate)
     }
 
-    fn end(&mut self, packet: Moving, fate: Fate) -> Fate {
+    fn end(&mut self, packet: Moving, fate: PacketFate) -> PacketFate {
         if let Some(mut story) = packet.story {
             story.fate = Some(fate.clone());
             self.stories.push(story);
@@ -252,7 +254,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Forwards a packet that came in on `over`.
-    fn forward(&mut self, packet: &mut Moving, over: Over) -> Result<Path, Stop> {
+    fn forward(&mut self, packet: &mut Moving, over: Over) -> Result<ChosenRoute, Stop> {
         let to = packet.datagram.destination();
         if to.is_loopback() {
             return Err(Stop::Refused(
@@ -282,7 +284,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Sends a packet out by a bridge or the egress interface.
-    fn leave(&mut self, packet: &mut Moving, path: &Path, sent: Option<&Sent>) -> Result<NodeId, Stop> {
+    fn leave(
+        &mut self,
+        packet: &mut Moving,
+        path: &ChosenRoute,
+        sent: Option<&Sent>,
+    ) -> Result<NodeId, Stop> {
         let (from, to) = (packet.datagram.source(), packet.datagram.destination());
         if from.is_loopback() || to.is_loopback() {
             self.cannot_leave(packet, None, Complaint::new(HOST_UNREACHABLE));
@@ -298,12 +305,12 @@ impl<'a> Walk<'a> {
         self.topology.receiver(path, to).ok_or(Stop::Nobody)
     }
 
-    fn mtu(&self, path: &Path) -> u16 {
+    fn mtu(&self, path: &ChosenRoute) -> u16 {
         self.topology.host().link(path.over).map_or(0, |link| link.mtu)
     }
 
     /// Whether a packet exceeds the MTU of its outgoing interface and has the don't-fragment bit set.
-    fn is_too_long(&self, packet: &Moving, path: &Path) -> bool {
+    fn is_too_long(&self, packet: &Moving, path: &ChosenRoute) -> bool {
         let longest = match packet.offload.segments {
             Some(gso) => usize::from(gso.size) + headers(packet),
             None => packet.datagram.total,
@@ -324,7 +331,7 @@ impl<'a> Walk<'a> {
             Stage::In(over) => over,
         };
         let mut step = match entry {
-            Entry::Piped(shaping) => Step::Piped(shaping),
+            Entry::Piped(shaping) => HookStep::Piped(shaping),
             Entry::Fresh => {
                 packet.asked = (packet.at, self.count());
                 packet.pipes.clear();
@@ -338,12 +345,12 @@ impl<'a> Walk<'a> {
         };
         let verdict = loop {
             match step {
-                Step::Judged(verdict) => break verdict,
-                Step::Piped(shaping) if packet.offload.segments.is_some() => {
+                HookStep::Judged(verdict) => break verdict,
+                HookStep::Piped(shaping) if packet.offload.segments.is_some() => {
                     self.split(packet, *stage, &shaping);
                     return Err(End::Split);
                 }
-                Step::Piped(shaping) => {
+                HookStep::Piped(shaping) => {
                     self.pipe(packet, direction, over, shaping)?;
                     step = self.machine.emerge(&mut packet.passage);
                 }
@@ -397,13 +404,13 @@ impl<'a> Walk<'a> {
         }
         let out = shaping.number().and_then(|pipe| self.ways.carry(pipe, packet.datagram.total, packet.at));
         let Some(at) = out else {
-            packet.pipes.push(Piped { shaping, out: None, bytes: Vec::new() });
+            packet.pipes.push(PipePassage { shaping, out: None, bytes: Vec::new() });
             told(packet, direction, over, Made::Swallowed);
-            return Err(End::Fate(Fate::Lost));
+            return Err(End::Fate(PacketFate::Lost));
         };
         packet.at = at;
         let bytes = packet.seen();
-        packet.pipes.push(Piped { shaping, out: Some((at, self.count())), bytes });
+        packet.pipes.push(PipePassage { shaping, out: Some((at, self.count())), bytes });
         Ok(())
     }
 
@@ -434,18 +441,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Delivers a packet to a node, fragmented if it exceeds the MTU.
-    fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> Fate {
+    fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> PacketFate {
         if packet.from != self.topology.mac() {
             let (path, faults) = ((packet.from, to), self.ways.faults_mut());
             if faults.is_cut(packet.from, to) {
-                return Fate::Cut;
+                return PacketFate::Cut;
             }
             let Some(at) = faults.carry(path, packet.datagram.total, packet.at) else {
-                return Fate::LostByFault;
+                return PacketFate::LostByFault;
             };
             packet.at = at;
         }
-        if self.topology.node(to).side == Side::Here {
+        if self.topology.node(to).side == NodeAttachment::Here {
             make_audible(packet);
         }
         let mtu = usize::from(self.topology.mtu(packet.from, to).min(self.topology.node(to).mtu));
@@ -467,7 +474,7 @@ impl<'a> Walk<'a> {
             let length = piece.len();
             self.out.push(Delivery { to, at, bytes: Some(piece), length, offload });
         }
-        Fate::Delivered(to)
+        PacketFate::Delivered(to)
     }
 
     fn count(&mut self) -> u64 {

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::node::NodeId;
-use super::rules::{RuleAt, Rules};
+use super::rules::{LoadedRule, RouterRules};
 use super::topology::Topology;
-use super::trace::{Fate, Hop, Made, Stop, Story};
+use super::trace::{Made, PacketFate, PacketTrace, Stop, TracedHook};
 use super::ways::Ways;
 use crate::pf::eval::{Detail, Form, Outcome, Verdict, Via};
 use crate::pf::syntax::{Block, Direction};
@@ -74,9 +74,15 @@ impl Watches {
         !self.all.is_empty()
     }
 
-    pub(super) fn tell(&mut self, story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) {
+    pub(super) fn tell(
+        &mut self,
+        story: &PacketTrace,
+        topology: &Topology,
+        rules: &RouterRules,
+        ways: &Ways,
+    ) {
         let to = match story.fate {
-            Some(Fate::Delivered(to)) => Some(to),
+            Some(PacketFate::Delivered(to)) => Some(to),
             _ => topology.owner(story.destination),
         };
         let is_met = |filter: &Filter| match filter {
@@ -99,16 +105,19 @@ impl Watches {
     }
 }
 
-fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<Seen> {
+fn seen(story: &PacketTrace, topology: &Topology, rules: &RouterRules, ways: &Ways) -> Vec<Seen> {
     let ends = match story.fate.as_ref() {
         // The comment of the last hop already reports it.
-        None | Some(Fate::Delivered(_) | Fate::Lost | Fate::Stopped(Stop::Blocked { .. } | Stop::Held)) => {
-            None
-        }
-        Some(Fate::Stopped(stop)) => Some(stop.words()),
-        Some(Fate::Malformed(malformed)) => Some(malformed.words()),
-        Some(Fate::LostByFault) => Some("lost: `slow` makes the path lossy"),
-        Some(Fate::Cut) => Some("lost: the path is partitioned"),
+        None
+        | Some(
+            PacketFate::Delivered(_)
+            | PacketFate::Lost
+            | PacketFate::Stopped(Stop::Blocked { .. } | Stop::Held),
+        ) => None,
+        Some(PacketFate::Stopped(stop)) => Some(stop.words()),
+        Some(PacketFate::Malformed(malformed)) => Some(malformed.words()),
+        Some(PacketFate::LostByFault) => Some("lost: `slow` makes the path lossy"),
+        Some(PacketFate::Cut) => Some("lost: the path is partitioned"),
     };
     let last = story.hops.len();
     if last == 0 {
@@ -123,7 +132,7 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
             comment,
         }];
     }
-    let of_hop = |(number, hop): (usize, &Hop)| {
+    let of_hop = |(number, hop): (usize, &TracedHook)| {
         let mut comment = comment(hop, rules, ways);
         if let Some(ends) = ends.filter(|_| number + 1 == last) {
             comment = format!("{comment}; then {ends}");
@@ -139,7 +148,7 @@ fn seen(story: &Story, topology: &Topology, rules: &Rules, ways: &Ways) -> Vec<S
 }
 
 /// What happened to a packet at a hook: `passed by pf/anchor.conf:36 pass quick …; through pipe 20000 (40 ms)`.
-pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
+pub fn comment(hop: &TracedHook, rules: &RouterRules, ways: &Ways) -> String {
     let mut told = match &hop.made {
         Made::Judged(verdict) => decided(verdict, rules),
         Made::Own => "passed: pf's own answer".to_owned(),
@@ -159,7 +168,7 @@ pub fn comment(hop: &Hop, rules: &Rules, ways: &Ways) -> String {
     }
 }
 
-fn decided(verdict: &Verdict, rules: &Rules) -> String {
+fn decided(verdict: &Verdict, rules: &RouterRules) -> String {
     if verdict.scrubbed.held {
         return "held until its datagram is complete".to_owned();
     }
@@ -182,7 +191,7 @@ fn answered(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn at(rule: &RuleAt) -> String {
+fn at(rule: &LoadedRule) -> String {
     format!("{}:{} {}", rule.file, rule.line, rule.text)
 }
 

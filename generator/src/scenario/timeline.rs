@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 use crate::identity::COLOURS;
-use crate::render::{Error, engine};
+use crate::render::{RenderError, engine};
 
 /// The widths of the picture and of its parts, in pixels.
 const WIDTH: f64 = 900.0;
@@ -90,7 +90,7 @@ struct Span {
 ///
 /// # Errors
 /// A value that SVG cannot express: a control character.
-pub fn timeline(lines: &[TimelineLine]) -> Result<Option<String>, Error> {
+pub fn timeline(lines: &[TimelineLine]) -> Result<Option<String>, RenderError> {
     let (names, spans) = spans(lines);
     let end = lines.iter().map(|line| line.seconds).fold(0.0, f64::max);
     if spans.is_empty() || end <= 0.0 {

@@ -81,7 +81,7 @@ impl Eye for Eyes {
     }
 }
 
-fn live(page: &str, status: lab::Status, traffic: Traffic) -> Live {
+fn live(page: &str, status: lab::LabState, traffic: Traffic) -> Live {
     let Traffic { labels, flows, more } = traffic;
     let counter = |(label, [packets_in, packets_out, bytes_in, bytes_out]): (String, [u64; 4])| LiveCounter {
         label,
@@ -101,7 +101,7 @@ fn live(page: &str, status: lab::Status, traffic: Traffic) -> Live {
         conditions,
         seconds,
     };
-    let lab::Status { delivered, blocked, dropped, states, faults, .. } = status;
+    let lab::LabState { delivered, blocked, dropped, states, faults, .. } = status;
     Live {
         up: true,
         message: None,

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Looks at a Mac by its manager, or at a capture.
 pub struct Mac {
-    source: cli::Source,
+    source: cli::InputSource,
     capture: Option<PathBuf>,
     /// The declaration that the page was made from, as JSON, and the number of the page.
     shown: Option<(String, u64)>,
@@ -26,7 +26,7 @@ pub struct Mac {
 impl Mac {
     /// Nothing is looked at yet.
     pub fn new(input: Option<PathBuf>, capture: Option<PathBuf>) -> Self {
-        Self { source: cli::Source { input }, capture, shown: None }
+        Self { source: cli::InputSource { input }, capture, shown: None }
     }
 
     /// A look; unlike [`Eye::look`] it fails where nothing can be seen.

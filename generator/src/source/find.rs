@@ -8,7 +8,7 @@ use rnix::ast::{self, AttrSet, AttrpathValue, Entry, Expr, HasEntry};
 use rnix::{SyntaxNode, TextRange};
 use rowan::ast::AstNode;
 
-use super::name::{Segment, segment};
+use super::name::{AttributeName, segment};
 use super::scope;
 
 /// The path of the module's options.
@@ -23,7 +23,7 @@ pub const DEFAULT: u32 = 1000;
 #[derive(Debug, Clone)]
 pub struct Definition {
     /// The path below `services.nixvol-net`; empty for that option itself.
-    pub path: Vec<Segment>,
+    pub path: Vec<AttributeName>,
     /// The statement: `a.b = value;`, or an `inherit`.
     pub statement: SyntaxNode,
     /// The set that contains the statement.
@@ -139,7 +139,7 @@ fn innermost(value: Expr) -> Expr {
 #[derive(Debug, Clone)]
 struct Around {
     /// The whole path.
-    path: Vec<Segment>,
+    path: Vec<AttributeName>,
     /// The priority at each level below the option.
     above: Vec<u32>,
     /// The priority that applies to the next level.
@@ -155,8 +155,8 @@ struct Around {
 
 impl Around {
     /// The part of the path below the module's option, if it reaches that.
-    fn below(&self) -> Option<&[Segment]> {
-        let is_option = |window: &[Segment]| {
+    fn below(&self) -> Option<&[AttributeName]> {
+        let is_option = |window: &[AttributeName]| {
             window.iter().map(Option::as_deref).eq(OPTION.iter().map(|name| Some(*name)))
         };
         let at = self.path.windows(OPTION.len()).position(is_option)?;
@@ -165,7 +165,7 @@ impl Around {
     }
 
     /// The context of a nested path. Only options have priorities; one above them is passed down.
-    fn at(&self, segments: impl IntoIterator<Item = Segment>) -> Self {
+    fn at(&self, segments: impl IntoIterator<Item = AttributeName>) -> Self {
         let mut around = self.clone();
         for segment in segments {
             if around.below().is_some_and(|below| !below.is_empty()) {
@@ -244,7 +244,7 @@ impl Finder {
         written: Vec<String>,
         bodies: Vec<Body>,
     ) {
-        let Some(path) = at.below().map(<[Segment]>::to_vec) else { return };
+        let Some(path) = at.below().map(<[AttributeName]>::to_vec) else { return };
         self.found.push(Definition {
             path,
             statement: statement.clone(),

@@ -3,10 +3,10 @@
 use rnix::ast::{self, Attr, Expr, InterpolPart};
 
 /// A segment of an attribute path; `None` if it is computed by an expression.
-pub type Segment = Option<String>;
+pub type AttributeName = Option<String>;
 
 /// The name of an attribute; `None` if it is computed.
-pub fn segment(attr: &Attr) -> Segment {
+pub fn segment(attr: &Attr) -> AttributeName {
     match attr {
         Attr::Ident(name) => Some(name.to_string()),
         Attr::Str(name) => plain(name),

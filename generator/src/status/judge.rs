@@ -2,25 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Seen, rules};
-use crate::darwin::{self, Route};
+use super::{Seen, StatusFinding, rules};
+use crate::darwin::{self, RouteEntry};
 use crate::model::ProviderAttachment;
 use crate::others::others;
 use crate::pf::{self, Environment};
 use crate::place::Harmless;
-use crate::plan::{Bridge, Pipe, Plan, Volume};
+use crate::plan::{Bridge, Pipe, Plan, PlannedVolume};
 
 /// Compares the captured state with the plan.
-pub(super) struct Judge<'a> {
+pub(super) struct StateComparison<'a> {
     pub plan: &'a Plan,
     pub seen: &'a Seen<'a>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StatusFinding>,
     pub notes: Vec<String>,
 }
 
-impl Judge<'_> {
+impl StateComparison<'_> {
     pub fn tell(&mut self, about: impl Into<String>, what: impl Into<String>) {
-        self.findings.push(Finding { about: about.into(), what: what.into() });
+        self.findings.push(StatusFinding { about: about.into(), what: what.into() });
     }
 
     /// Checks a provider's bridge, and the route to it. Returns its state.
@@ -56,7 +56,7 @@ impl Judge<'_> {
             }
         }
         let own = self.seen.has(&name, gateway) == Some(bridge.network.prefix_len());
-        let routed = |route: &&Route| route.destination == bridge.network && !route.flags.contains('I');
+        let routed = |route: &&RouteEntry| route.destination == bridge.network && !route.flags.contains('I');
         let through = self.seen.routes.iter().rfind(routed).map(|route| route.interface.clone());
         if !own && through.as_deref() != Some(name.as_str()) {
             let now = through.map_or(String::new(), |through| format!(": it goes to {through}"));
@@ -68,7 +68,8 @@ impl Judge<'_> {
     /// Checks the route to a provider on another Mac. Returns its state. A tunnel that is absent holds nothing up.
     fn remote(&mut self, about: &str, bridge: &Bridge) -> &'static str {
         let Some(tunnel) = self.seen.tunnel(self.plan) else { return "waiting for the mesh" };
-        let is_there = |route: &&Route| route.destination == bridge.network && !route.flags.contains('I');
+        let is_there =
+            |route: &&RouteEntry| route.destination == bridge.network && !route.flags.contains('I');
         let through = self.seen.routes.iter().rfind(is_there).map(|route| route.interface.as_str());
         if through == Some(tunnel) {
             return "on another Mac";
@@ -79,7 +80,7 @@ impl Judge<'_> {
     }
 
     /// Checks a volume's port and addresses. Returns its state.
-    pub fn volume(&mut self, volume: &Volume) -> &'static str {
+    pub fn volume(&mut self, volume: &PlannedVolume) -> &'static str {
         if !volume.is_here() {
             return "on another Mac";
         }
@@ -105,7 +106,7 @@ impl Judge<'_> {
     }
 
     /// Checks that a port is a connected feth pair whose far interface is a member of the provider's bridge.
-    fn port(&mut self, about: &str, volume: &Volume, port: &str) {
+    fn port(&mut self, about: &str, volume: &PlannedVolume, port: &str) {
         let Some((near, Some(far))) = self.seen.names.get(port).cloned() else {
             self.tell(about, format!("{port} was never made"));
             return;
@@ -139,7 +140,7 @@ impl Judge<'_> {
     pub fn pipe(&mut self, pipe: &Pipe) -> &'static str {
         let Some(pipes) = &self.seen.pipes else { return "unknown" };
         let (number, conditions) = (pipe.number, pipe.conditions);
-        let wanted = darwin::Pipe {
+        let wanted = darwin::DummynetPipe {
             delay: conditions.delay().into(),
             loss: conditions.loss_millionths(),
             rate: u64::from(conditions.bandwidth_kbit.unwrap_or(0)) * 1_000_000,
@@ -345,7 +346,7 @@ impl Judge<'_> {
                     found.extend(there.map(|_| format!("pipe {number} is still there")));
                 }
                 ["route", network, interface] if unwanted(network) => {
-                    let is_it = |route: &Route| {
+                    let is_it = |route: &RouteEntry| {
                         route.destination.to_string() == *network && route.interface == *interface
                     };
                     found.extend(
@@ -366,7 +367,7 @@ impl Judge<'_> {
 }
 
 /// A pipe's settings, in the wording of conditions.
-fn like(pipe: darwin::Pipe) -> String {
+fn like(pipe: darwin::DummynetPipe) -> String {
     let mut words = vec![format!("{} ms", pipe.delay)];
     if pipe.loss > 0 {
         words.push(format!("{}% lost", f64::from(pipe.loss) / 1e4));

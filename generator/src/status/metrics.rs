@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Capture, OnDemand, Status};
-use crate::darwin::{self, Counts};
+use crate::darwin::{self, LabelCounters};
 use crate::plan::Plan;
 
 /// Type, unit and help of each metric family; the manager prints the same.
@@ -47,7 +47,7 @@ pub fn metrics(plan: &Plan, status: &Status, capture: &Capture) -> String {
 struct Page(String);
 
 /// A selector of one of pf's counters, as `[in, out]`.
-type Count = fn(&Counts) -> [u64; 2];
+type Count = fn(&LabelCounters) -> [u64; 2];
 
 /// The labels of a sample: name and value.
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -188,7 +188,7 @@ impl Page {
         let links =
             || labels.iter().filter_map(|(label, counts)| Some((label.strip_prefix("link:")?, counts)));
         let others = || {
-            let is_other = |(label, _): &(&String, &Counts)| !label.starts_with("link:");
+            let is_other = |(label, _): &(&String, &LabelCounters)| !label.starts_with("link:");
             labels.iter().filter(is_other).map(|(label, counts)| (label.as_str(), counts))
         };
         let counted: [(&str, Count); 2] =
@@ -207,7 +207,7 @@ impl Page {
         &mut self,
         name: &str,
         label: &str,
-        all: &mut dyn Iterator<Item = (&'a str, &'a Counts)>,
+        all: &mut dyn Iterator<Item = (&'a str, &'a LabelCounters)>,
         count: Count,
     ) {
         let name = format!("{name}_total");

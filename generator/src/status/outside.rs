@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::Seen;
-use crate::darwin::Route;
+use crate::darwin::RouteEntry;
 use crate::place::Harmless;
 use crate::plan::Plan;
 
@@ -45,15 +45,16 @@ impl Seen<'_> {
 
     /// The interface of the default route.
     pub(super) fn default_interface(&self) -> Option<&str> {
-        let is_it = |route: &&Route| route.destination.prefix_len() == 0 && !route.flags.contains('I');
+        let is_it = |route: &&RouteEntry| route.destination.prefix_len() == 0 && !route.flags.contains('I');
         self.routes.iter().find(is_it).map(|route| route.interface.as_str())
     }
 
     /// The tunnel to the other Macs: the interface that has this Mac's address in it.
     pub(super) fn tunnel(&self, plan: &Plan) -> Option<&str> {
         let mesh = plan.mesh.as_ref()?;
-        let has =
-            |(_, interface): &(&String, &super::Interface)| interface.addresses.contains_key(&mesh.address);
+        let has = |(_, interface): &(&String, &super::InterfaceState)| {
+            interface.addresses.contains_key(&mesh.address)
+        };
         self.interfaces.iter().find(has).map(|(name, _)| name.as_str()).filter(|name| *name != "lo0")
     }
 
@@ -67,7 +68,7 @@ impl Seen<'_> {
 
     /// Whether packets leave this Mac by a route: to a router, or to a directly connected network. Routes that are
     /// cloned, bound to an interface, rejecting or limited to one link do not count.
-    fn leads_out(&self, plan: &Plan, route: &Route) -> bool {
+    fn leads_out(&self, plan: &Plan, route: &RouteEntry) -> bool {
         let name = route.interface.as_str();
         let Some(interface) = self.interfaces.get(name).filter(|it| !it.addresses.is_empty()) else {
             return false;
@@ -152,7 +153,7 @@ impl Seen<'_> {
     }
 
     /// Whether a route belongs to something that the manager created, or to the vmnet of a provider.
-    fn is_known(&self, plan: &Plan, route: &Route) -> bool {
+    fn is_known(&self, plan: &Plan, route: &RouteEntry) -> bool {
         let (net, interface) = (route.destination, route.interface.as_str());
         let bridges = plan.own_bridges().any(|bridge| self.bridge(bridge) == Some(interface))
             || self.tunnel(plan) == Some(interface);
@@ -165,14 +166,14 @@ impl Seen<'_> {
 
     /// Whether it is one of several routes with the same next hop that together cover at least half of all addresses,
     /// without being covered by another of them: a default route, split to exclude some addresses.
-    fn is_piece(&self, route: &Route) -> bool {
-        let beside = |other: &&Route| {
+    fn is_piece(&self, route: &RouteEntry) -> bool {
+        let beside = |other: &&RouteEntry| {
             (&other.interface, &other.gateway) == (&route.interface, &route.gateway)
                 && other.destination.prefix_len() > 0
                 && !other.flags.contains(['I', 'W'])
         };
-        let size = |route: &Route| 1_u64 << (32 - route.destination.prefix_len());
-        let covered = |other: &Route| {
+        let size = |route: &RouteEntry| 1_u64 << (32 - route.destination.prefix_len());
+        let covered = |other: &RouteEntry| {
             other.destination.prefix_len() < route.destination.prefix_len()
                 && other.destination.contains(&route.destination)
         };
@@ -181,12 +182,12 @@ impl Seen<'_> {
     }
 
     /// Whether it is a route around a tunnel that takes all other traffic: it goes where the LAN's default route goes.
-    fn bypasses(&self, route: &Route) -> bool {
-        let same = |other: &Route| {
+    fn bypasses(&self, route: &RouteEntry) -> bool {
+        let same = |other: &RouteEntry| {
             other.destination.prefix_len() == 0
                 && (&other.gateway, &other.interface) == (&route.gateway, &route.interface)
         };
-        let tunnel = |other: &Route| {
+        let tunnel = |other: &RouteEntry| {
             other.destination.prefix_len() < WIDE
                 && other.interface != route.interface
                 && other.flags.contains('U')

@@ -25,15 +25,15 @@ pub fn add(a: u16, b: u16) -> u16 {
 
 /// A checksum field that covers changed words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Check {
+pub struct ChecksumField {
     /// Its offset.
     pub at: usize,
-    pub kind: Kind,
+    pub kind: ChecksumKind,
 }
 
 /// What a checksum field contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChecksumKind {
     /// The inverted sum.
     Whole,
     /// UDP's checksum, which is absent if it is zero.
@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 /// Writes a word, and updates the checksums that cover it.
-pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[Check]) {
+pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[ChecksumField]) {
     let old = word(bytes, at);
     if old == value {
         return;
@@ -52,12 +52,12 @@ pub fn replace(bytes: &mut [u8], at: usize, value: u16, checks: &[Check]) {
     for check in checks {
         let field = word(bytes, check.at);
         let mended = match check.kind {
-            Kind::Optional if field == 0 => continue,
-            Kind::Whole | Kind::Optional => !add(add(!field, !old), value),
-            Kind::Partial => add(add(field, !old), value),
+            ChecksumKind::Optional if field == 0 => continue,
+            ChecksumKind::Whole | ChecksumKind::Optional => !add(add(!field, !old), value),
+            ChecksumKind::Partial => add(add(field, !old), value),
         };
         // In UDP zero would mean that there is no checksum.
-        let is_none = check.kind == Kind::Optional && mended == 0;
+        let is_none = check.kind == ChecksumKind::Optional && mended == 0;
         put(bytes, check.at, if is_none { u16::MAX } else { mended });
     }
 }

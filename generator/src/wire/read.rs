@@ -8,7 +8,7 @@ use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice};
 
 use super::checksum::{add, pseudo, sum};
 use super::{IPV4_HEADER, field, long, word};
-use crate::pf::eval::{ESP, ICMP, Inner, Ip, Packet, Part, Segment, TCP, Transport, UDP};
+use crate::pf::eval::{ESP, FragmentPart, ICMP, Inner, Ip, Packet, TCP, TcpSegment, Transport, UDP};
 
 /// Length of the SPI and the sequence number.
 const ESP_HEADER: usize = 8;
@@ -108,7 +108,7 @@ pub fn read(bytes: &[u8]) -> Result<Datagram, Malformed> {
         (true, true) => Ok(begun(protocol, payload).unwrap_or_else(|| of_fragment(protocol))),
         (true, false) => Ok(of_fragment(protocol)),
     };
-    let part = fragment.then(|| Part {
+    let part = fragment.then(|| FragmentPart {
         id: ip.identification(),
         offset: ip.fragments_offset().byte_offset(),
         length: u16::try_from(payload.len()).unwrap_or(u16::MAX),
@@ -149,7 +149,7 @@ fn of_fragment(protocol: u8) -> Transport {
         TCP => Transport::Tcp {
             source: 0,
             destination: 0,
-            segment: Segment { flags: 0, sequence: 0, acknowledgement: 0, length: 0, window: 0 },
+            segment: TcpSegment { flags: 0, sequence: 0, acknowledgement: 0, length: 0, window: 0 },
         },
         UDP => Transport::Udp { source: 0, destination: 0 },
         ICMP => Transport::Icmp { kind: 0, code: 0, id: 0, inner: None },
@@ -194,7 +194,7 @@ fn tcp(payload: &[u8]) -> Result<Transport, Malformed> {
     Ok(Transport::Tcp {
         source: header.source_port(),
         destination: header.destination_port(),
-        segment: Segment {
+        segment: TcpSegment {
             flags: payload[field::TCP_FLAGS],
             sequence: header.sequence_number(),
             acknowledgement: header.acknowledgment_number(),

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::checksum::{Check, Kind, replace};
+use super::checksum::{ChecksumField, ChecksumKind, replace};
 use super::offload::Offload;
 use super::read::{Datagram, v4};
 use super::{field, word};
@@ -18,14 +18,16 @@ pub fn rewrite(
     after: &Form,
     quoted: Option<&Inner>,
 ) {
-    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    let ip = ChecksumField { at: field::IP_CHECKSUM, kind: ChecksumKind::Whole };
     let transport = transport_check(datagram, offload);
-    let of_address: Vec<Check> = [ip].into_iter().chain(transport.filter(|_| has_pseudo(datagram))).collect();
+    let of_address: Vec<ChecksumField> =
+        [ip].into_iter().chain(transport.filter(|_| has_pseudo(datagram))).collect();
     put_address(bytes, field::SOURCE, after.source, &of_address);
     put_address(bytes, field::DESTINATION, after.destination, &of_address);
     let ports_at = datagram.header;
     // A partial checksum covers only the pseudo header, which has no ports: the device adds them.
-    let whole: Vec<Check> = transport.into_iter().filter(|check| check.kind != Kind::Partial).collect();
+    let whole: Vec<ChecksumField> =
+        transport.into_iter().filter(|check| check.kind != ChecksumKind::Partial).collect();
     match after.detail {
         _ if datagram.packet.fragment => {}
         Detail::Ports(source, destination) => {
@@ -49,31 +51,31 @@ fn is_query(bytes: &[u8], datagram: &Datagram) -> bool {
 }
 
 /// The checksum that covers the ports, and for TCP and UDP also the addresses. Fragments are never rewritten.
-fn transport_check(datagram: &Datagram, offload: &Offload) -> Option<Check> {
-    let kind = if offload.checksum.is_some() { Kind::Partial } else { Kind::Whole };
+fn transport_check(datagram: &Datagram, offload: &Offload) -> Option<ChecksumField> {
+    let kind = if offload.checksum.is_some() { ChecksumKind::Partial } else { ChecksumKind::Whole };
     let (at, kind) = match datagram.packet.protocol() {
         _ if datagram.packet.fragment => return None,
         TCP => (field::TCP_CHECKSUM, kind),
-        UDP if kind == Kind::Whole => (field::UDP_CHECKSUM, Kind::Optional),
+        UDP if kind == ChecksumKind::Whole => (field::UDP_CHECKSUM, ChecksumKind::Optional),
         UDP => (field::UDP_CHECKSUM, kind),
-        ICMP => (field::ICMP_CHECKSUM, Kind::Whole),
+        ICMP => (field::ICMP_CHECKSUM, ChecksumKind::Whole),
         _ => return None,
     };
-    Some(Check { at: datagram.header + at, kind })
+    Some(ChecksumField { at: datagram.header + at, kind })
 }
 
-fn put_address(bytes: &mut [u8], at: usize, address: IpAddr, checks: &[Check]) {
+fn put_address(bytes: &mut [u8], at: usize, address: IpAddr, checks: &[ChecksumField]) {
     let [a, b, c, d] = v4(address).octets();
     replace(bytes, at, u16::from_be_bytes([a, b]), checks);
     replace(bytes, at + 2, u16::from_be_bytes([c, d]), checks);
 }
 
 fn rewrite_quote(bytes: &mut [u8], icmp: usize, quoted: &Inner) {
-    let outer = Check { at: icmp + field::ICMP_CHECKSUM, kind: Kind::Whole };
+    let outer = ChecksumField { at: icmp + field::ICMP_CHECKSUM, kind: ChecksumKind::Whole };
     let ip = icmp + field::ICMP_QUOTE;
     let Some(first) = bytes.get(ip) else { return };
     let transport = ip + usize::from(first & 0xf) * 4;
-    let inner = Check { at: ip + field::IP_CHECKSUM, kind: Kind::Whole };
+    let inner = ChecksumField { at: ip + field::IP_CHECKSUM, kind: ChecksumKind::Whole };
     // The sum over the quoted header, its own checksum included, stays constant, so the outer checksum needs no
     // update.
     put_address(bytes, ip + field::SOURCE, quoted.source, &[inner]);
@@ -91,20 +93,20 @@ fn rewrite_quote(bytes: &mut [u8], icmp: usize, quoted: &Inner) {
 /// Decrements the TTL.
 pub fn lower_ttl(bytes: &mut [u8]) {
     let old = word(bytes, field::TTL);
-    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    let ip = ChecksumField { at: field::IP_CHECKSUM, kind: ChecksumKind::Whole };
     replace(bytes, field::TTL, old.wrapping_sub(0x0100), &[ip]);
 }
 
 /// Sets the TTL.
 pub fn raise_ttl(bytes: &mut [u8], ttl: u8) {
     let protocol = word(bytes, field::TTL) & 0xff;
-    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    let ip = ChecksumField { at: field::IP_CHECKSUM, kind: ChecksumKind::Whole };
     replace(bytes, field::TTL, u16::from(ttl) << 8 | protocol, &[ip]);
 }
 
 /// Clears the don't-fragment bit.
 pub fn clear_df(bytes: &mut [u8]) {
     const DONT_FRAGMENT: u16 = 0x4000;
-    let ip = Check { at: field::IP_CHECKSUM, kind: Kind::Whole };
+    let ip = ChecksumField { at: field::IP_CHECKSUM, kind: ChecksumKind::Whole };
     replace(bytes, field::FRAGMENT, word(bytes, field::FRAGMENT) & !DONT_FRAGMENT, &[ip]);
 }

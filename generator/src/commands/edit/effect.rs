@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use nixvol_net::diff::{Diff, Files, Side, record, text};
+use nixvol_net::diff::{BundleFiles, ComparedSide, Diff, record, text};
 use nixvol_net::model::Declaration;
 use nixvol_net::plan::Plan;
 use serde_json::{Value, json};
@@ -23,12 +23,12 @@ const UNKNOWN: &str =
 impl Effect {
     /// Compares the declarations before and after the edit. Files are not compared: they are rendered later.
     pub fn of(configuration: &str, before: Option<&Declaration>, after: &Declaration) -> Self {
-        let none = Files::new();
+        let none = BundleFiles::new();
         let diff = before.map(|before| {
             let (old, new) = (Plan::of(before), Plan::of(after));
             Diff::of(
-                Side { declaration: before, plan: &old, files: &none },
-                Side { declaration: after, plan: &new, files: &none },
+                ComparedSide { declaration: before, plan: &old, files: &none },
+                ComparedSide { declaration: after, plan: &new, files: &none },
             )
         });
         Self { configuration: configuration.to_owned(), diff }
@@ -64,7 +64,7 @@ pub fn records(effects: &[Effect]) -> Result<Value> {
         let name = Some(&effect.configuration).filter(|name| !name.is_empty());
         Ok(match &effect.diff {
             Some(diff) => {
-                json!({ "configuration": name, "diff": serde_json::to_value(record::Record::of(diff, false))? })
+                json!({ "configuration": name, "diff": serde_json::to_value(record::DiffRecord::of(diff, false))? })
             }
             None => json!({ "configuration": name, "diff": null, "unknown": UNKNOWN }),
         })

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use nixvol_net::replay::{self, Row};
+use nixvol_net::replay::{self, RecordedScenario};
 
-use crate::cli::Source;
+use crate::cli::InputSource;
 use crate::commands::{input_bytes, print};
 
 /// Runs `lab replay`.
 pub fn run(file: &Path) -> Result<ExitCode> {
-    let (name, bytes) = input_bytes(&Source { input: Some(file.to_owned()) })?;
+    let (name, bytes) = input_bytes(&InputSource { input: Some(file.to_owned()) })?;
     let rows = rows(&name, &bytes)?;
     let (mut lines, mut told) = (String::new(), Vec::new());
     let mut different = 0;
@@ -32,11 +32,11 @@ pub fn run(file: &Path) -> Result<ExitCode> {
 }
 
 /// The scenarios, each with its line number.
-fn rows(name: &str, bytes: &[u8]) -> Result<Vec<(usize, Row)>> {
+fn rows(name: &str, bytes: &[u8]) -> Result<Vec<(usize, RecordedScenario)>> {
     let Ok(text) = std::str::from_utf8(bytes) else { bail!("{name} is not text") };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let rows = lines.map(|(number, line)| {
-        let row: Row = serde_json::from_str(line)
+        let row: RecordedScenario = serde_json::from_str(line)
             .or_else(|error| bail!("{name}:{}:{}: {}", number + 1, error.column(), words(&error)))?;
         Ok((number + 1, row))
     });

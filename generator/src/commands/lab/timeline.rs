@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use nixvol_net::scenario::{TimelineLine, timeline};
 
-use crate::cli::Source;
+use crate::cli::InputSource;
 use crate::commands::{input_bytes, print};
 
 /// Runs `lab timeline`.
 pub fn run(file: &Path) -> Result<ExitCode> {
-    let (name, bytes) = input_bytes(&Source { input: Some(file.to_owned()) })?;
+    let (name, bytes) = input_bytes(&InputSource { input: Some(file.to_owned()) })?;
     let Ok(text) = std::str::from_utf8(&bytes) else { bail!("{name} is not text") };
     let mut lines: Vec<TimelineLine> = Vec::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {

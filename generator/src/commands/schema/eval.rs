@@ -12,23 +12,25 @@ use schemars::JsonSchema;
 #[serde(untagged)]
 pub enum Eval {
     /// For a packet with one hook.
-    Single(Verdict),
+    Single(VerdictSchema),
     /// For a packet with a `path` of hooks; evaluation ends at the first hook that blocks.
-    Path(Path),
+    Path(PathSchema),
 }
 
 #[derive(JsonSchema)]
-pub struct Path {
+#[schemars(rename = "Path")]
+pub struct PathSchema {
     /// The final verdict.
     action: Outcome,
     /// One verdict for each hook that evaluated the packet.
-    hops: Vec<Verdict>,
+    hops: Vec<VerdictSchema>,
 }
 
 #[derive(JsonSchema)]
-pub struct Verdict {
+#[schemars(rename = "Verdict")]
+pub struct VerdictSchema {
     /// What pf does with the packet.
-    action: Action,
+    action: ActionSchema,
     /// What decided.
     via: Via,
     /// The number of the deciding rule within its ruleset; -1 for none. Absent if pf did not evaluate the packet.
@@ -44,11 +46,11 @@ pub struct Verdict {
     #[schemars(with = "StateUse", skip_serializing_if = "Option::is_none")]
     state: Option<StateUse>,
     /// The translation rule that applied, or the one stored in the matched state. It need not have changed anything.
-    #[schemars(with = "Translation", skip_serializing_if = "Option::is_none")]
-    xlate_rule: Option<Translation>,
+    #[schemars(with = "TranslationSchema", skip_serializing_if = "Option::is_none")]
+    xlate_rule: Option<TranslationSchema>,
     /// The dummynet rules that the packet matches, in order.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
-    dummynet: Vec<Shaping>,
+    dummynet: Vec<ShapingSchema>,
     /// True if this fragment completed its datagram: from this hook on, the packet is the reassembled datagram.
     #[schemars(with = "bool", skip_serializing_if = "Option::is_none")]
     reassembled: Option<bool>,
@@ -59,18 +61,19 @@ pub struct Verdict {
     #[schemars(with = "u8", skip_serializing_if = "Option::is_none")]
     ttl: Option<u8>,
     /// The source after translation, if it changed.
-    #[schemars(with = "Source", skip_serializing_if = "Option::is_none")]
-    nat: Option<Source>,
+    #[schemars(with = "SourceSchema", skip_serializing_if = "Option::is_none")]
+    nat: Option<SourceSchema>,
     /// The destination after translation, if it changed.
     #[schemars(with = "Destination", skip_serializing_if = "Option::is_none")]
     rdr: Option<Destination>,
     /// The addresses and ports of the packet as it leaves pf.
-    out: Form,
+    out: FormSchema,
 }
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+#[schemars(rename = "Action")]
+pub enum ActionSchema {
     Pass,
     Block,
     /// Held until the other fragments of its datagram arrive.
@@ -78,7 +81,8 @@ pub enum Action {
 }
 
 #[derive(JsonSchema)]
-pub struct Translation {
+#[schemars(rename = "Translation")]
+pub struct TranslationSchema {
     r#type: TranslationKind,
     /// The number of the rule among those of its kind in its ruleset.
     rule: u32,
@@ -88,7 +92,8 @@ pub struct Translation {
 
 /// A dummynet rule; one with neither pipe nor queue is a `no dummynet` rule.
 #[derive(JsonSchema)]
-pub struct Shaping {
+#[schemars(rename = "Shaping")]
+pub struct ShapingSchema {
     rule: u32,
     /// The anchor path of its ruleset; empty for the main ruleset.
     anchor: String,
@@ -99,7 +104,8 @@ pub struct Shaping {
 }
 
 #[derive(JsonSchema)]
-pub struct Source {
+#[schemars(rename = "Source")]
+pub struct SourceSchema {
     src: IpAddr,
     #[schemars(with = "u16", skip_serializing_if = "Option::is_none")]
     sport: Option<u16>,
@@ -115,7 +121,8 @@ pub struct Destination {
 }
 
 #[derive(JsonSchema)]
-pub struct Form {
+#[schemars(rename = "Form")]
+pub struct FormSchema {
     src: IpAddr,
     dst: IpAddr,
     #[schemars(with = "u16", skip_serializing_if = "Option::is_none")]

@@ -26,13 +26,13 @@ pub struct LabUp {
     /// Always true.
     up: bool,
     /// The hosts of the lab.
-    nodes: Vec<Node>,
+    nodes: Vec<NodeSchema>,
     /// The number of loaded rules.
     rules: usize,
     /// The pipes for conditions of links.
     pipes: Vec<LabPipe>,
     /// The partitions and slow paths in force.
-    faults: Vec<Fault>,
+    faults: Vec<LabFaultSchema>,
     /// The number of entries in the state table.
     states: usize,
     /// The number of packets delivered.
@@ -45,7 +45,8 @@ pub struct LabUp {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Node {
+#[schemars(rename = "Node")]
+pub struct NodeSchema {
     name: String,
     provider: Option<String>,
     addresses: Vec<String>,
@@ -64,7 +65,8 @@ pub struct LabPipe {
 }
 
 #[derive(JsonSchema)]
-pub struct Fault {
+#[schemars(rename = "Fault")]
+pub struct LabFaultSchema {
     action: String,
     from: String,
     to: Option<String>,
@@ -78,13 +80,14 @@ pub struct LabTest {
     /// Whether every probe had the expected outcome.
     agrees: bool,
     /// The first probe that did not.
-    difference: Option<Differs>,
+    difference: Option<LabDifferenceSchema>,
     /// The probes sent, each with its outcome.
-    probes: Vec<Probe>,
+    probes: Vec<LabProbeSchema>,
 }
 
 #[derive(JsonSchema)]
-pub struct Differs {
+#[schemars(rename = "Differs")]
+pub struct LabDifferenceSchema {
     /// The packet: source, destination and service.
     packet: String,
     /// The expected outcome.
@@ -98,7 +101,8 @@ pub struct Differs {
 }
 
 #[derive(JsonSchema)]
-pub struct Probe {
+#[schemars(rename = "Probe")]
+pub struct LabProbeSchema {
     /// The source: a volume, a provider's gateway, `mac`, `lan` or `internet`.
     from: String,
     /// The destination, named likewise.
@@ -114,16 +118,17 @@ pub struct Probe {
     /// The size of the payload in bytes. Large datagrams are fragmented on their path.
     bytes: usize,
     /// The condition of the Mac during the probe.
-    trial: Trial,
+    trial: TrialSchema,
     /// The expected outcome.
-    expected: Answer,
+    expected: ProbeResultSchema,
     /// The outcome found.
-    found: Answer,
+    found: ProbeResultSchema,
 }
 
 #[derive(JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Trial {
+#[schemars(rename = "Trial")]
+pub enum TrialSchema {
     /// The network is as the manager sets it up.
     Whole,
     /// The source address is forged: it belongs to another host.
@@ -136,7 +141,8 @@ pub enum Trial {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+#[schemars(rename = "Answer")]
+pub enum ProbeResultSchema {
     /// A connection was established, or an answer came.
     Connected,
     /// An RST, or ICMP port unreachable.

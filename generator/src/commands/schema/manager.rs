@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use nixvol_net::status::{Finding, Placed, Provider};
+use nixvol_net::status::{ProviderState, StatusFinding, VolumeState};
 use schemars::JsonSchema;
 
 /// The output of `status --json`.
@@ -16,15 +16,15 @@ pub struct ManagerStatus {
     /// Whether the Mac is as requested.
     healthy: bool,
     /// The providers, sorted by name.
-    providers: Vec<Provider>,
+    providers: Vec<ProviderState>,
     /// The volumes, sorted by name.
-    volumes: Vec<Placed>,
+    volumes: Vec<VolumeState>,
     /// The dummynet pipes, sorted by number.
-    pipes: Vec<Pipe>,
+    pipes: Vec<PipeSchema>,
     /// Partitions and slow paths that `partition` and `slow` created.
-    faults: Vec<Fault>,
+    faults: Vec<FaultSchema>,
     /// The state of pf, as far as it concerns this network.
-    rules: Rules,
+    rules: RulesSchema,
     /// The state of the launchd job, and how its last run ended.
     job: String,
     /// The use of pf's state table; null if pf does not report it.
@@ -60,7 +60,7 @@ pub struct ManagerPlan {
     /// Information that needs no action.
     notes: Vec<String>,
     /// The dummynet pipes, sorted by number.
-    pipes: Vec<Pipe>,
+    pipes: Vec<PipeSchema>,
     /// The egress interfaces for which NAT rules are loaded.
     ways_out: Vec<String>,
     /// The egress interface of the default route.
@@ -68,7 +68,7 @@ pub struct ManagerPlan {
     /// A start that waits for its confirmation, or is still in progress.
     pending: Option<Pending>,
     /// Partitions and slow paths that `partition` and `slow` created.
-    faults: Vec<Fault>,
+    faults: Vec<FaultSchema>,
 }
 
 /// The output of `test --json`.
@@ -85,7 +85,7 @@ pub struct ManagerTest {
     #[serde(flatten)]
     judged: Judged,
     /// The probes sent, each with its outcome.
-    probes: Vec<Probe>,
+    probes: Vec<ProbeSchema>,
 }
 
 /// The fields that `status`, `plan` and `test` share.
@@ -94,7 +94,7 @@ pub struct Judged {
     /// Reasons why a start would be refused.
     refused: Vec<String>,
     /// Differences and conflicts that a start cannot repair.
-    findings: Vec<Finding>,
+    findings: Vec<StatusFinding>,
     /// The changes that a start would make, in order.
     changes: Vec<String>,
 }
@@ -108,7 +108,8 @@ pub enum Wish {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Pipe {
+#[schemars(rename = "Pipe")]
+pub struct PipeSchema {
     /// The number of the pipe.
     number: u16,
     /// The delay that the pipe adds to each packet, in milliseconds.
@@ -125,7 +126,8 @@ pub struct Pipe {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Rules {
+#[schemars(rename = "Rules")]
+pub struct RulesSchema {
     /// The path of this program's anchor.
     anchor: String,
     /// Whether the anchor holds rules of this program.
@@ -158,7 +160,8 @@ pub struct States {
 /// A partition or a slow path, created at run time by `partition` or `slow`.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Fault {
+#[schemars(rename = "Fault")]
+pub struct FaultSchema {
     /// The command that created it.
     action: FaultAction,
     /// A provider or a volume.
@@ -195,7 +198,8 @@ pub struct Pending {
 }
 
 #[derive(JsonSchema)]
-pub struct Probe {
+#[schemars(rename = "Probe")]
+pub struct ProbeSchema {
     /// The name of the source.
     from: String,
     /// The source address.
@@ -211,7 +215,7 @@ pub struct Probe {
     /// The verdict of the policy.
     expected: Expected,
     /// The outcome.
-    found: Found,
+    found: FoundSchema,
     /// The evidence for `found`.
     why: String,
     /// Whether the probe had the expected outcome.
@@ -227,7 +231,8 @@ pub enum Expected {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Found {
+#[schemars(rename = "Found")]
+pub enum FoundSchema {
     Pass,
     Block,
     /// No answer came, although no rule of this program blocked the packet.

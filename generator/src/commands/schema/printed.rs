@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use nixvol_net::diagnostic::{Located, Record as Problem};
-use nixvol_net::diff::record::Record as Difference;
+use nixvol_net::diagnostic::{Located, ProblemRecord as Problem};
+use nixvol_net::diff::record::DiffRecord as Difference;
 use nixvol_net::explain::{Explanation, Opening, Survey};
 use nixvol_net::place::Place;
 use schemars::JsonSchema;
@@ -39,13 +39,14 @@ pub struct Verify {
     /// The packets that the rules treat differently than declared.
     violations: Vec<Violated>,
     /// The files that differ from what would be rendered.
-    files: Vec<Differs>,
+    files: Vec<DifferenceSchema>,
     /// The declared expectations, and whether each holds.
-    expectations: Vec<Expectation>,
+    expectations: Vec<ExpectationSchema>,
 }
 
 #[derive(JsonSchema)]
-pub struct Differs {
+#[schemars(rename = "Differs")]
+pub struct DifferenceSchema {
     /// The path of the file inside the bundle.
     path: String,
     /// How it differs.
@@ -53,7 +54,8 @@ pub struct Differs {
 }
 
 #[derive(JsonSchema)]
-pub struct Expectation {
+#[schemars(rename = "Expectation")]
+pub struct ExpectationSchema {
     /// The path of the expectation in the input, such as `expect.0`.
     field: String,
     /// The place in the user's Nix source, if known.
@@ -104,26 +106,28 @@ pub struct Test {
     rules: usize,
     classes: usize,
     /// How much passes: by who opens the connections, then by who is reached.
-    reach: BTreeMap<String, BTreeMap<String, Cell>>,
+    reach: BTreeMap<String, BTreeMap<String, CellSchema>>,
     /// The paths that have conditions.
-    conditions: Vec<Way>,
-    expectations: Vec<Expectation>,
+    conditions: Vec<WaySchema>,
+    expectations: Vec<ExpectationSchema>,
 }
 
 #[derive(JsonSchema)]
-pub struct Cell {
+#[schemars(rename = "Cell")]
+pub struct CellSchema {
     /// `all`, `some` or `none`.
     reach: String,
     /// The services that pass; present if `reach` is `some`.
     #[schemars(skip_serializing_if = "Option::is_none")]
-    passes: Option<Vec<Passing>>,
+    passes: Option<Vec<PassingSchema>>,
     /// Whether NAT translates the source; present for the destination `internet`.
     #[schemars(skip_serializing_if = "Option::is_none")]
     nat: Option<bool>,
 }
 
 #[derive(JsonSchema)]
-pub struct Passing {
+#[schemars(rename = "Passing")]
+pub struct PassingSchema {
     from: Vec<String>,
     to: Vec<String>,
     /// `tcp`, `udp`, `icmp` or `other`.
@@ -134,7 +138,8 @@ pub struct Passing {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Way {
+#[schemars(rename = "Way")]
+pub struct WaySchema {
     /// The number of the dummynet pipe.
     pipe: u16,
     from: Vec<String>,
@@ -156,7 +161,8 @@ pub struct Regions {
 }
 
 #[derive(JsonSchema)]
-pub struct Check {
+#[schemars(rename = "Check")]
+pub struct CheckSchema {
     /// The errors of the declaration; empty if it is valid.
     problems: Vec<Problem>,
     /// Values that are valid, but probably a mistake.
@@ -164,13 +170,14 @@ pub struct Check {
     warnings: Vec<Problem>,
     /// The declared expectations, and whether each holds; only for a valid declaration.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
-    expectations: Vec<Expectation>,
+    expectations: Vec<ExpectationSchema>,
 }
 
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "it describes what is printed")]
-pub enum Explain {
+#[schemars(rename = "Explain")]
+pub enum ExplainSchema {
     /// The answer for one packet.
     One(One),
     /// The answers for several packets: for every service, or with `any` as an endpoint.
@@ -222,11 +229,12 @@ pub struct Edit {
     /// The lines of the file that the edit changes, as a diff.
     diff: String,
     /// What the edit opens and closes, for each configuration.
-    effects: Vec<Effect>,
+    effects: Vec<EffectSchema>,
 }
 
 #[derive(JsonSchema)]
-pub struct Effect {
+#[schemars(rename = "Effect")]
+pub struct EffectSchema {
     /// The name of the configuration, if the file has several.
     configuration: Option<String>,
     /// The difference that the edit makes; null if it is not known.
@@ -237,7 +245,8 @@ pub struct Effect {
 }
 
 #[derive(Serialize, JsonSchema)]
-pub struct Init {
+#[schemars(rename = "Init")]
+pub struct InitSchema {
     /// The file with the declaration.
     pub file: String,
     /// Whether the file was written.
@@ -246,11 +255,12 @@ pub struct Init {
     #[schemars(with = "BTreeMap<String, Value>")]
     pub input: Value,
     /// What was not converted from the files of other tools.
-    pub left: Vec<Left>,
+    pub left: Vec<LeftSchema>,
 }
 
 #[derive(Serialize, JsonSchema)]
-pub struct Left {
+#[schemars(rename = "Left")]
+pub struct LeftSchema {
     /// The file of the other tool.
     pub file: String,
     /// The line, from 1.
@@ -280,15 +290,17 @@ pub struct AtLine {
 
 #[derive(JsonSchema)]
 #[serde(untagged)]
-pub enum Help {
+#[schemars(rename = "Help")]
+pub enum HelpSchema {
     /// One help page.
-    Page(Page),
+    Page(PageSchema),
     /// The table of all error codes.
-    Table(Table),
+    Table(TableSchema),
 }
 
 #[derive(JsonSchema)]
-pub struct Page {
+#[schemars(rename = "Page")]
+pub struct PageSchema {
     topic: String,
     #[schemars(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
@@ -296,7 +308,8 @@ pub struct Page {
 }
 
 #[derive(JsonSchema)]
-pub struct Table {
+#[schemars(rename = "Table")]
+pub struct TableSchema {
     /// The error codes, each with its title.
     errors: Vec<Code>,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::import::node::Node;
+use crate::import::node::DocumentNode;
 
 /// The maximum length of a chain of variables and outputs; a longer one is taken for a cycle.
 const LONGEST: usize = 16;
@@ -11,16 +11,16 @@ const LONGEST: usize = 16;
 /// The configuration of a plan, by the path of each module: `module.a.module.b`, or empty for the root.
 #[derive(Default)]
 pub struct Configuration<'a> {
-    modules: BTreeMap<String, &'a Node>,
+    modules: BTreeMap<String, &'a DocumentNode>,
     /// The calls of modules, by the path of the called module.
-    calls: BTreeMap<String, &'a Node>,
+    calls: BTreeMap<String, &'a DocumentNode>,
 }
 
 /// The place of a resource in the configuration: the path of its module, and its type and name.
-pub type Place = (String, String);
+pub type ResourcePath = (String, String);
 
 impl<'a> Configuration<'a> {
-    pub fn of(file: &'a Node) -> Self {
+    pub fn of(file: &'a DocumentNode) -> Self {
         let mut configuration = Self::default();
         if let Some(root) = file.at(&["configuration", "root_module"]) {
             configuration.add(String::new(), root);
@@ -28,8 +28,8 @@ impl<'a> Configuration<'a> {
         configuration
     }
 
-    fn add(&mut self, path: String, module: &'a Node) {
-        for (name, call) in module.get("module_calls").map_or(&[][..], Node::entries) {
+    fn add(&mut self, path: String, module: &'a DocumentNode) {
+        for (name, call) in module.get("module_calls").map_or(&[][..], DocumentNode::entries) {
             let inner = joined(&path, name);
             self.calls.insert(inner.clone(), call);
             if let Some(module) = call.get("module") {
@@ -40,13 +40,13 @@ impl<'a> Configuration<'a> {
     }
 
     /// The resources that an argument of a resource names, in order.
-    pub fn named(&self, (path, resource): &Place, argument: &[&str]) -> Vec<Place> {
+    pub fn named(&self, (path, resource): &ResourcePath, argument: &[&str]) -> Vec<ResourcePath> {
         let resources = self.modules.get(path).and_then(|module| module.get("resources"));
-        let is_meant = |it: &&Node| {
+        let is_meant = |it: &&DocumentNode| {
             let (kind, name) = (it.text("type"), it.text("name"));
             kind.zip(name).is_some_and(|(kind, name)| format!("{kind}.{name}") == *resource)
         };
-        let found = resources.map_or(&[][..], Node::items).iter().find(is_meant);
+        let found = resources.map_or(&[][..], DocumentNode::items).iter().find(is_meant);
         let expression = found.and_then(|it| below(it.get("expressions")?, argument));
         let mut places = Vec::new();
         if let Some(expression) = expression {
@@ -56,11 +56,11 @@ impl<'a> Configuration<'a> {
     }
 
     /// Follows an expression of a module to the resources that it names.
-    fn follow(&self, path: &str, expression: &Node, depth: usize, places: &mut Vec<Place>) {
+    fn follow(&self, path: &str, expression: &DocumentNode, depth: usize, places: &mut Vec<ResourcePath>) {
         if depth > LONGEST {
             return;
         }
-        for reference in expression.get("references").map_or(&[][..], Node::items) {
+        for reference in expression.get("references").map_or(&[][..], DocumentNode::items) {
             let Some(reference) = reference.as_text() else { continue };
             let reference = plain(reference);
             let mut words = reference.split('.');
@@ -91,7 +91,7 @@ impl<'a> Configuration<'a> {
 }
 
 /// The expression of an argument, inside nested blocks.
-fn below<'a>(expressions: &'a Node, argument: &[&str]) -> Option<&'a Node> {
+fn below<'a>(expressions: &'a DocumentNode, argument: &[&str]) -> Option<&'a DocumentNode> {
     let Some((key, rest)) = argument.split_first() else { return Some(expressions) };
     expressions.items().iter().find_map(|block| below(block.get(key)?, rest))
 }

@@ -10,7 +10,7 @@ use nixvol_net::router::{NodeId, Topology};
 use nixvol_net::wire;
 use serde_json::{Value, json};
 
-use super::sockets::Answer;
+use super::sockets::ProbeResult;
 use super::{Difference, Probe, Trial};
 use crate::commands::versioned;
 
@@ -92,16 +92,16 @@ fn more(probes: &[Probe]) -> String {
 }
 
 fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) -> String {
-    let count = |answer: Answer| probes.iter().filter(|probe| probe.found == answer).count();
+    let count = |answer: ProbeResult| probes.iter().filter(|probe| probe.found == answer).count();
     let mut out = String::new();
     let _ = writeln!(
         out,
         "{} probes: {} connected, {} refused, {} unreachable, {} unanswered\n",
         probes.len(),
-        count(Answer::Connected),
-        count(Answer::Refused),
-        count(Answer::Unreachable),
-        count(Answer::Silence)
+        count(ProbeResult::Connected),
+        count(ProbeResult::Refused),
+        count(ProbeResult::Unreachable),
+        count(ProbeResult::Silence)
     );
     out.push_str(&matrix(topology, probes));
     out.push_str(&more(probes));
@@ -157,7 +157,7 @@ fn matrix(topology: &Topology, probes: &[Probe]) -> String {
 
 /// How many probes connected: `all`, `-`, or a fraction.
 fn reached(probes: &[&Probe]) -> String {
-    let connected = probes.iter().filter(|probe| probe.found == Answer::Connected).count();
+    let connected = probes.iter().filter(|probe| probe.found == ProbeResult::Connected).count();
     match connected {
         0 => "-".to_owned(),
         all if all == probes.len() => ALL.to_owned(),

@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
-use super::Service;
+use super::ProbedService;
 
 /// Most probes of a node in flight.
 const AT_ONCE: usize = 64;
@@ -38,7 +38,7 @@ pub const BIG: usize = 4000;
 /// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum ProbeResult {
     /// The connection opened, or a reply came.
     Connected,
     /// A RST, or ICMP port unreachable.
@@ -49,7 +49,7 @@ pub enum Answer {
     Silence,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Connected => "connected",
@@ -65,7 +65,7 @@ impl fmt::Display for Answer {
 pub struct Ask {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
-    pub service: Service,
+    pub service: ProbedService,
     /// Payload bytes of a datagram.
     pub size: usize,
 }
@@ -86,7 +86,7 @@ pub struct Listeners {
 
 impl Listeners {
     /// Listens at these addresses and services.
-    pub fn new(at: BTreeSet<(Ipv4Addr, Service)>) -> io::Result<Self> {
+    pub fn new(at: BTreeSet<(Ipv4Addr, ProbedService)>) -> io::Result<Self> {
         let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
         for (address, service) in at {
             let address = SocketAddrV4::new(address, service.port).into();
@@ -141,10 +141,10 @@ fn echo(sockets: &[Socket], is_over: &AtomicBool) {
 }
 
 /// Sends the probes, and waits for up to `patience` per batch.
-pub fn ask(asks: &[Ask], patience: Duration) -> Result<Vec<Answer>> {
+pub fn ask(asks: &[Ask], patience: Duration) -> Result<Vec<ProbeResult>> {
     let mut answers = Vec::with_capacity(asks.len());
     for asks in asks.chunks(AT_ONCE) {
-        let mut open: Vec<(Socket, Protocol, Option<Answer>)> = Vec::with_capacity(asks.len());
+        let mut open: Vec<(Socket, Protocol, Option<ProbeResult>)> = Vec::with_capacity(asks.len());
         for ask in asks {
             let (socket, answer) = begin(ask).with_context(|| format!("cannot ask {ask:?}"))?;
             open.push((socket, ask.service.protocol, answer));
@@ -165,13 +165,13 @@ pub fn ask(asks: &[Ask], patience: Duration) -> Result<Vec<Answer>> {
                 *answer = hear(socket, *protocol);
             }
         }
-        answers.extend(open.into_iter().map(|(_, _, answer)| answer.unwrap_or(Answer::Silence)));
+        answers.extend(open.into_iter().map(|(_, _, answer)| answer.unwrap_or(ProbeResult::Silence)));
     }
     Ok(answers)
 }
 
 /// Sends one probe; some results are known at once.
-fn begin(ask: &Ask) -> io::Result<(Socket, Option<Answer>)> {
+fn begin(ask: &Ask) -> io::Result<(Socket, Option<ProbeResult>)> {
     let (kind, protocol) = match ask.service.protocol {
         Protocol::Tcp => (Type::STREAM, None),
         Protocol::Udp => (Type::DGRAM, None),
@@ -197,26 +197,26 @@ fn begin(ask: &Ask) -> io::Result<(Socket, Option<Answer>)> {
 }
 
 /// The result so far, if there is one.
-fn hear(socket: &mut Socket, protocol: Protocol) -> Option<Answer> {
+fn hear(socket: &mut Socket, protocol: Protocol) -> Option<ProbeResult> {
     match socket.take_error() {
         Ok(Some(error)) | Err(error) => return Some(answer_of(&error)),
         Ok(None) => {}
     }
     if protocol == Protocol::Tcp {
-        return socket.peer_addr().is_ok().then_some(Answer::Connected);
+        return socket.peer_addr().is_ok().then_some(ProbeResult::Connected);
     }
     match socket.read(&mut [0; 64]) {
-        Ok(_) => Some(Answer::Connected),
+        Ok(_) => Some(ProbeResult::Connected),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
         Err(error) => Some(answer_of(&error)),
     }
 }
 
-fn answer_of(error: &io::Error) -> Answer {
+fn answer_of(error: &io::Error) -> ProbeResult {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Answer::Refused,
-        io::ErrorKind::TimedOut => Answer::Silence,
-        _ => Answer::Unreachable,
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ProbeResult::Refused,
+        io::ErrorKind::TimedOut => ProbeResult::Silence,
+        _ => ProbeResult::Unreachable,
     }
 }
 

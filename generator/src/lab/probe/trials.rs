@@ -14,15 +14,16 @@ use nixvol_net::explain::examples;
 use nixvol_net::loading::Interfaces;
 use nixvol_net::model::Protocol;
 use nixvol_net::pf::syntax::Direction;
-use nixvol_net::router::{EGRESS, Filter, Node, NodeId, Seen, Side, Topology};
+use nixvol_net::router::{EGRESS, Filter, Node, NodeAttachment, NodeId, Seen, Topology};
 use nixvol_net::wire;
 
 use super::super::control::Lab;
 use super::super::device::borrow_address;
 use super::super::node::inside;
-use super::sockets::{Answer, BIG, Listeners, SMALL};
+use super::sockets::{BIG, Listeners, ProbeResult, SMALL};
 use super::{
-    ANY_PORT, Difference, PATIENCE, Probe, SEEN, Service, Trial, ask_all, ask_twice, refusal, report, rules,
+    ANY_PORT, Difference, PATIENCE, Probe, ProbedService, SEEN, Trial, ask_all, ask_twice, refusal, report,
+    rules,
 };
 
 /// Number of bridges removed and of nodes that forge: more would show nothing new.
@@ -67,13 +68,15 @@ pub fn told(topology: &Topology, probe: &Probe) -> Difference {
     }
 }
 
-fn services() -> [Service; 3] {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Icmp]
-        .map(|protocol| Service { protocol, port: if protocol == Protocol::Icmp { 0 } else { ANY_PORT } })
+fn services() -> [ProbedService; 3] {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].map(|protocol| ProbedService {
+        protocol,
+        port: if protocol == Protocol::Icmp { 0 } else { ANY_PORT },
+    })
 }
 
 /// Each service with a small datagram, and UDP also with a fragmented one.
-fn sized() -> impl Iterator<Item = (Service, usize)> {
+fn sized() -> impl Iterator<Item = (ProbedService, usize)> {
     let big = services().into_iter().filter(|service| service.protocol == Protocol::Udp);
     services().into_iter().map(|service| (service, SMALL)).chain(big.map(|service| (service, BIG)))
 }
@@ -82,7 +85,7 @@ fn sized() -> impl Iterator<Item = (Service, usize)> {
 fn one_of_each(topology: &Topology) -> Vec<NodeId> {
     let mut kinds = BTreeSet::new();
     let mut is_new = |node: &Node| {
-        node.provider.is_none() || kinds.insert((node.provider.clone(), node.side == Side::Here))
+        node.provider.is_none() || kinds.insert((node.provider.clone(), node.side == NodeAttachment::Here))
     };
     topology.nodes().filter(|(_, node)| is_new(node)).map(|(id, _)| id).collect()
 }
@@ -96,7 +99,7 @@ fn without_bridge(
     bridge: usize,
 ) -> Result<Tried> {
     let (provider, network) = (lab.plan.bridges[bridge].provider.as_str(), lab.plan.bridges[bridge].network);
-    let guest = whole.nodes().find(|(_, node)| node.side == Side::Bridge(bridge));
+    let guest = whole.nodes().find(|(_, node)| node.side == NodeAttachment::Bridge(bridge));
     let stranger = examples(&lab.plan).strangers[bridge];
     let Some(target) = guest.map(|(_, node)| node.addresses[0]).or(stranger) else {
         return Ok(Tried::default());
@@ -104,7 +107,8 @@ fn without_bridge(
     let internet = whole.named("internet").ok_or_else(|| anyhow!("nobody is the internet"))?;
     let lost = whole.without(bridge).with_router(internet);
     let may_send = |id: &NodeId| {
-        !matches!(whole.node(*id).side, Side::Outside) && whole.node(*id).side != Side::Bridge(bridge)
+        !matches!(whole.node(*id).side, NodeAttachment::Outside)
+            && whole.node(*id).side != NodeAttachment::Bridge(bridge)
     };
     let senders: Vec<NodeId> = one_of_each(whole).into_iter().filter(may_send).collect();
     let put_in = Interfaces::logical(&lab.plan, EGRESS);
@@ -126,7 +130,7 @@ fn without_bridge(
                     let source = node.addresses[0];
                     let rules = rules(lab, &lost, anchor, &put_in)?;
                     let expected = refusal(lab, lost.clone(), rules, (source, target), service, size);
-                    let (trial, to, found) = (trial.clone(), internet, Answer::Silence);
+                    let (trial, to, found) = (trial.clone(), internet, ProbeResult::Silence);
                     let destination = target;
                     asks.push(Probe { trial, from, to, source, destination, service, size, expected, found });
                 }
@@ -154,17 +158,18 @@ fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
     let all = 0..lab.plan.bridges.len();
     let forgers = one_of_each(whole).into_iter().filter(|id| {
         let node = whole.node(*id);
-        matches!(node.side, Side::Bridge(_)) || node.name == "lan"
+        matches!(node.side, NodeAttachment::Bridge(_)) || node.name == "lan"
     });
     let (mut probes, mut leaks) = (Vec::new(), Vec::new());
     for from in forgers.take(SOME) {
         let own = match whole.node(from).side {
-            Side::Bridge(bridge) => Some(bridge),
-            Side::Here | Side::Outside => None,
+            NodeAttachment::Bridge(bridge) => Some(bridge),
+            NodeAttachment::Here | NodeAttachment::Outside => None,
         };
         // A host in another provider's network, and a volume that this Mac serves.
         let other = all.clone().filter(|bridge| Some(*bridge) != own).find_map(|bridge| strangers[bridge]);
-        let served = whole.nodes().find(|(_, node)| node.side == Side::Here && node.provider.is_some());
+        let served =
+            whole.nodes().find(|(_, node)| node.side == NodeAttachment::Here && node.provider.is_some());
         let sources = other.into_iter().chain(served.map(|(_, node)| node.addresses[0]));
         for source in sources.collect::<BTreeSet<_>>() {
             let targets = all.clone().filter_map(|bridge| {
@@ -178,7 +183,7 @@ fn forged(lab: &Lab, whole: &Topology) -> Result<Tried> {
             for (to, node) in targets.take(SOME).filter(|(to, _)| *to != from) {
                 for (service, size) in sized() {
                     let (trial, destination) = (Trial::Forged, node.addresses[0]);
-                    let (expected, found) = (Answer::Silence, Answer::Silence);
+                    let (expected, found) = (ProbeResult::Silence, ProbeResult::Silence);
                     asks.push(Probe { trial, from, to, source, destination, service, size, expected, found });
                 }
             }
@@ -214,7 +219,7 @@ fn watched(
     let id = lab.shared.router().watches_mut().add(Filter::All);
     lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
     // If no answer is expected, waiting longer proves nothing more: every packet is observed anyway.
-    let is_brief = asks.iter().all(|probe| probe.expected == Answer::Silence);
+    let is_brief = asks.iter().all(|probe| probe.expected == ProbeResult::Silence);
     let asked = if is_brief { ask_all(lab, asks, PATIENCE[0] / 4) } else { ask_twice(lab, asks) };
     let mut seen = Vec::new();
     while let Ok(packet) = packets.recv_timeout(SEEN) {

@@ -17,7 +17,7 @@ impl Check<'_> {
         Some(all)
     }
 
-    fn expectation(&mut self, index: usize, raw: &input::Expectation) -> Option<Expectation> {
+    fn expectation(&mut self, index: usize, raw: &input::RawExpectation) -> Option<Expectation> {
         let at = At::of(&["expect"]).child(index);
         let from = self.all_ends(&at.child("from"), raw.from.as_deref(), Word::WORDS, Self::party);
         let to = self.all_ends(&at.child("to"), raw.to.as_deref(), Word::WORDS, Self::party);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, Declaration, Name};
 use crate::input::{self, Port, Protocol, nearest};
 use crate::model::{
-    End, Latency, Link, LinkConditions, MOST_BANDWIDTH, MOST_LATENCY, PortRange, PortSet, Way,
+    Endpoint, Latency, Link, LinkConditions, LinkDirection, MOST_BANDWIDTH, MOST_LATENCY, PortRange, PortSet,
 };
 use crate::place::{At, FieldPath};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// The maximum number of paths with conditions: each has a dummynet pipe, numbered 20000 to 29999.
 const MOST_WAYS: usize = 10_000;
@@ -24,7 +24,7 @@ impl Check<'_> {
         Some(links)
     }
 
-    fn link(&mut self, index: usize, raw: &input::Link) -> Option<Link> {
+    fn link(&mut self, index: usize, raw: &input::RawLink) -> Option<Link> {
         let at = At::of(&["links"]).child(index);
         let from = self.ends(&at.child("from"), raw.from.as_deref());
         let to = self.ends(&at.child("to"), raw.to.as_deref());
@@ -33,7 +33,7 @@ impl Check<'_> {
             && from == to
             && from.len() == 1
         {
-            self.wrong(at, Kind::LinkToItself { end: end.name().to_string() });
+            self.wrong(at, ProblemKind::LinkToItself { end: end.name().to_string() });
         }
         let (protocol, ports) = self.service(&at, raw.protocol.as_deref(), raw.ports.as_deref());
         let conditions =
@@ -71,12 +71,12 @@ impl Check<'_> {
             )
         });
         if let (Some(Protocol::Icmp), Some(_)) = (protocol, ports) {
-            self.wrong(at.child("ports"), Kind::PortsWithoutPorts { protocol: Protocol::Icmp.word() });
+            self.wrong(at.child("ports"), ProblemKind::PortsWithoutPorts { protocol: Protocol::Icmp.word() });
         }
         (protocol, self.ports(&at.child("ports"), ports))
     }
 
-    fn ends(&mut self, at: &At, names: Option<&[Option<String>]>) -> Option<BTreeSet<End>> {
+    fn ends(&mut self, at: &At, names: Option<&[Option<String>]>) -> Option<BTreeSet<Endpoint>> {
         self.all_ends(at, names, &[], Self::end)
     }
 
@@ -90,7 +90,7 @@ impl Check<'_> {
     ) -> Option<BTreeSet<T>> {
         let names = names?;
         if names.is_empty() {
-            self.wrong(at, Kind::EmptyList { what: "the list of ends", optional: false });
+            self.wrong(at, ProblemKind::EmptyList { what: "the list of ends", optional: false });
             return None;
         }
         let mut ends = BTreeSet::new();
@@ -108,13 +108,13 @@ impl Check<'_> {
     }
 
     /// The endpoint with this name, if it is declared under a valid name.
-    pub(super) fn end(&self, found: &str) -> Option<End> {
+    pub(super) fn end(&self, found: &str) -> Option<Endpoint> {
         let name = Name::new(found, Name::LONGEST)?;
         if self.input.providers.as_ref().is_some_and(|all| all.contains_key(found)) {
-            return Some(End::Provider(name));
+            return Some(Endpoint::Provider(name));
         }
         let volumes = self.input.volumes.as_ref()?;
-        volumes.contains_key(found).then_some(End::Volume(name))
+        volumes.contains_key(found).then_some(Endpoint::Volume(name))
     }
 
     /// Reports an unknown endpoint, unless its declaration was already reported as a problem. Always false: the
@@ -127,7 +127,7 @@ impl Check<'_> {
             let known = providers.keys().chain(volumes.keys()).map(String::as_str);
             let known = known.chain(words.iter().copied());
             let nearest = nearest(found, known).map(str::to_owned);
-            self.wrong(at, Kind::UnknownEnd { found: found.to_owned(), nearest });
+            self.wrong(at, ProblemKind::UnknownEnd { found: found.to_owned(), nearest });
         }
         false
     }
@@ -135,7 +135,7 @@ impl Check<'_> {
     fn ports(&mut self, at: &At, ports: Option<&[Option<Port>]>) -> Option<PortSet> {
         let ports = ports?;
         if ports.is_empty() {
-            self.wrong(at, Kind::EmptyList { what: "the list of ports", optional: true });
+            self.wrong(at, ProblemKind::EmptyList { what: "the list of ports", optional: true });
         }
         let mut ranges = Vec::new();
         for (index, port) in ports.iter().enumerate() {
@@ -161,20 +161,20 @@ impl Check<'_> {
                 Port::Number(_) => text,
                 Port::Range(_) => crate::place::Quoted(&text).to_string(),
             };
-            self.wrong(at, Kind::NotAPort { found, ranges: true });
+            self.wrong(at, ProblemKind::NotAPort { found, ranges: true });
             return None;
         };
         if first > last {
-            self.wrong(at, Kind::PortsReversed { found: text, first, last });
+            self.wrong(at, ProblemKind::PortsReversed { found: text, first, last });
             return None;
         }
         Some(PortRange { first, last })
     }
 
-    fn conditions(&mut self, at: &At, raw: &input::Conditions) -> Option<LinkConditions> {
+    fn conditions(&mut self, at: &At, raw: &input::RawConditions) -> Option<LinkConditions> {
         let latency = match (raw.latency_ms, raw.latency.as_deref()) {
             (Some(_), Some(_)) => {
-                self.wrong(at.child("latency"), Kind::LatencyTwice);
+                self.wrong(at.child("latency"), ProblemKind::LatencyTwice);
                 None
             }
             (Some(found), None) => self.milliseconds(at.child("latencyMs"), found).map(Latency::Ms),
@@ -202,20 +202,22 @@ impl Check<'_> {
     }
 
     /// Reports each provider of these endpoints that has no region. An unknown region is reported where it is declared.
-    fn regions<'b>(&mut self, at: &At, ends: impl Iterator<Item = &'b End>) {
+    fn regions<'b>(&mut self, at: &At, ends: impl Iterator<Item = &'b Endpoint>) {
         let (Some(providers), Some(volumes)) = (&self.input.providers, &self.input.volumes) else { return };
         let mut lacking = BTreeSet::new();
         for end in ends {
             let provider = match end {
-                End::Provider(name) => Some(name.as_str()),
-                End::Volume(name) => volumes.get(name.as_str()).and_then(|volume| volume.provider.as_deref()),
+                Endpoint::Provider(name) => Some(name.as_str()),
+                Endpoint::Volume(name) => {
+                    volumes.get(name.as_str()).and_then(|volume| volume.provider.as_deref())
+                }
             };
             let known = provider.and_then(|name| Some((name, providers.get(name)?)));
             lacking.extend(known.filter(|(_, it)| it.region.is_none()).map(|(name, _)| name.to_owned()));
         }
         for provider in lacking {
             let declared = FieldPath::from(At::of(&["providers", &provider]));
-            self.problems.push(Problem::new(*at, Kind::NoRegion { provider }).with(declared));
+            self.problems.push(Problem::new(*at, ProblemKind::NoRegion { provider }).with(declared));
         }
     }
 }
@@ -230,16 +232,19 @@ impl Check<'_> {
         let ways = declaration.ways();
         if ways.len() > MOST_WAYS {
             let range = "at most 10000 paths with conditions, one dummynet pipe each";
-            self.wrong(At::of(&["links"]), Kind::NumberOutOfRange { found: ways.len().to_string(), range });
+            self.wrong(
+                At::of(&["links"]),
+                ProblemKind::NumberOutOfRange { found: ways.len().to_string(), range },
+            );
             return;
         }
-        let mut by_sender: BTreeMap<&End, Vec<usize>> = BTreeMap::new();
+        let mut by_sender: BTreeMap<&Endpoint, Vec<usize>> = BTreeMap::new();
         let mut told = BTreeSet::new();
-        for (number, Way { link, from, to, conditions: _ }) in ways.iter().enumerate() {
+        for (number, LinkDirection { link, from, to, conditions: _ }) in ways.iter().enumerate() {
             for sender in from {
                 let known = by_sender.entry(sender).or_default();
                 for other in known.iter().map(|known| &ways[*known]) {
-                    let meets = |end: &&End| {
+                    let meets = |end: &&Endpoint| {
                         to.contains(end) && declaration.provider_of(end) != declaration.provider_of(sender)
                     };
                     let receiver =
@@ -247,7 +252,7 @@ impl Check<'_> {
                     let pair = (link.index.min(other.link.index), link.index.max(other.link.index));
                     if let Some(receiver) = receiver.filter(|_| told.insert(pair)) {
                         let at = |index: usize| At::of(&["links"]).child(index).child("conditions");
-                        let kind = Kind::WaysDiffer {
+                        let kind = ProblemKind::WaysDiffer {
                             from: sender.name().to_string(),
                             to: receiver.name().to_string(),
                             other: pair.0,

@@ -8,7 +8,7 @@ use super::{Check, Name};
 use crate::input::{self, nearest};
 use crate::model::{Mesh, MeshMac, Provider, PublicKey, TunnelEndpoint};
 use crate::place::At;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// What Macs have taken so far, each with the name of the Mac.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl<'a> Check<'a> {
         let input = self.input;
         let Some(raw) = input.macs.as_ref().filter(|macs| !macs.is_empty()) else {
             if input.mac.is_some() {
-                self.wrong(At::of(&["mac"]), Kind::MacWithoutMacs);
+                self.wrong(At::of(&["mac"]), ProblemKind::MacWithoutMacs);
             }
             return None;
         };
@@ -40,7 +40,7 @@ impl<'a> Check<'a> {
         // A provider whose Mac could not be read is not missing.
         if raw.values().all(|raw| raw.providers.as_ref().is_some_and(|all| all.iter().all(Option::is_some))) {
             for provider in providers.keys().filter(|name| !taken.providers.contains_key(name.as_str())) {
-                let kind = Kind::ProviderOnNoMac { provider: provider.clone() };
+                let kind = ProblemKind::ProviderOnNoMac { provider: provider.clone() };
                 let at = At::of(&["providers", provider]);
                 self.problems.push(Problem::new(at, kind).with(At::of(&["macs"])));
             }
@@ -53,12 +53,12 @@ impl<'a> Check<'a> {
     /// The name of this Mac, if it is declared.
     fn this_mac(&mut self, macs: &BTreeMap<String, input::DeclaredMac>) -> Option<Name> {
         let Some(found) = self.input.mac.as_deref() else {
-            self.wrong(At::ROOT, Kind::Missing { field: "mac" });
+            self.wrong(At::ROOT, ProblemKind::Missing { field: "mac" });
             return None;
         };
         if !macs.contains_key(found) {
             let nearest = nearest(found, macs.keys().map(String::as_str)).map(str::to_owned);
-            let kind = Kind::UnknownMac { found: found.to_owned(), nearest };
+            let kind = ProblemKind::UnknownMac { found: found.to_owned(), nearest };
             self.problems.push(Problem::new(At::of(&["mac"]), kind).with(At::of(&["macs"])));
         }
         Name::new(found, Name::LONGEST)
@@ -101,7 +101,7 @@ impl<'a> Check<'a> {
         let list = raw.providers.as_deref()?;
         let at = At::of(&["macs", mac, "providers"]);
         if list.is_empty() {
-            self.wrong(at, Kind::EmptyList { what: "the list of providers", optional: false });
+            self.wrong(at, ProblemKind::EmptyList { what: "the list of providers", optional: false });
             return None;
         }
         let mut own = BTreeSet::new();
@@ -109,13 +109,16 @@ impl<'a> Check<'a> {
             let Some(found) = found else { continue };
             if !providers.contains_key(found) {
                 let nearest = nearest(found, providers.keys().map(String::as_str)).map(str::to_owned);
-                self.wrong(at.child(index), Kind::UnknownProvider { found: found.clone(), nearest });
+                self.wrong(at.child(index), ProblemKind::UnknownProvider { found: found.clone(), nearest });
                 continue;
             }
             if let Some((first, place)) = taken.providers.get(found.as_str()) {
                 let second = mac.to_owned();
-                let kind =
-                    Kind::ProviderOnTwoMacs { provider: found.clone(), first: (*first).to_owned(), second };
+                let kind = ProblemKind::ProviderOnTwoMacs {
+                    provider: found.clone(),
+                    first: (*first).to_owned(),
+                    second,
+                };
                 let other = At::of(&["macs", first, "providers"]);
                 self.problems.push(Problem::new(at.child(index), kind).with(other.child(*place)));
                 continue;
@@ -136,17 +139,17 @@ impl<'a> Check<'a> {
         let found = raw.endpoint.as_deref()?;
         let at = At::of(&["macs", mac, "endpoint"]);
         let Some(endpoint) = TunnelEndpoint::new(found) else {
-            self.wrong(at, Kind::Endpoint { found: found.to_owned() });
+            self.wrong(at, ProblemKind::Endpoint { found: found.to_owned() });
             return None;
         };
         if let Some((provider, inside)) = endpoint.ipv4().and_then(|address| holder(providers, address)) {
             let (provider, network) = (provider.to_owned(), inside.network);
             let other = At::of(&["providers", &provider, "network"]).path();
-            let kind = Kind::EndpointInside { found: found.to_owned(), provider, network };
+            let kind = ProblemKind::EndpointInside { found: found.to_owned(), provider, network };
             self.problems.push(Problem::new(at, kind).with(other));
         }
         if let Some(by) = taken.endpoints.get(&endpoint) {
-            let kind = Kind::EndpointTaken { found: found.to_owned(), by: (*by).to_owned() };
+            let kind = ProblemKind::EndpointTaken { found: found.to_owned(), by: (*by).to_owned() };
             self.problems.push(Problem::new(at, kind).with(At::of(&["macs", by, "endpoint"])));
         } else {
             taken.endpoints.insert(endpoint.clone(), mac);
@@ -163,11 +166,11 @@ impl<'a> Check<'a> {
         let found = raw.public_key.as_deref()?;
         let at = At::of(&["macs", mac, "publicKey"]);
         let Some(key) = PublicKey::new(found) else {
-            self.wrong(at, Kind::PublicKey { found: found.to_owned() });
+            self.wrong(at, ProblemKind::PublicKey { found: found.to_owned() });
             return None;
         };
         if let Some(by) = taken.keys.get(&key) {
-            let kind = Kind::PublicKeyTaken { by: (*by).to_owned() };
+            let kind = ProblemKind::PublicKeyTaken { by: (*by).to_owned() };
             self.problems.push(Problem::new(at, kind).with(At::of(&["macs", by, "publicKey"])));
         } else {
             taken.keys.insert(key.clone(), mac);
@@ -185,21 +188,21 @@ impl<'a> Check<'a> {
         let found = raw.address.as_deref()?;
         let at = At::of(&["macs", mac, "address"]);
         let Ok(address) = found.parse::<Ipv4Addr>() else {
-            self.wrong(at, Kind::NotAnAddress { found: found.to_owned() });
+            self.wrong(at, ProblemKind::NotAnAddress { found: found.to_owned() });
             return None;
         };
         if let Some((reserved, what)) = RESERVED.into_iter().find(|(reserved, _)| reserved.contains(&address))
         {
-            self.wrong(at.path(), Kind::MeshAddressReserved { address, reserved, what });
+            self.wrong(at.path(), ProblemKind::MeshAddressReserved { address, reserved, what });
         }
         if let Some((provider, inside)) = holder(providers, address) {
             let (provider, network) = (provider.to_owned(), inside.network);
             let other = At::of(&["providers", &provider, "network"]).path();
-            let kind = Kind::MeshAddressInside { address, provider, network };
+            let kind = ProblemKind::MeshAddressInside { address, provider, network };
             self.problems.push(Problem::new(at.path(), kind).with(other));
         }
         if let Some(by) = taken.addresses.get(&address) {
-            let kind = Kind::MeshAddressTaken { address, by: (*by).to_owned() };
+            let kind = ProblemKind::MeshAddressTaken { address, by: (*by).to_owned() };
             self.problems.push(Problem::new(at, kind).with(At::of(&["macs", by, "address"])));
         } else {
             taken.addresses.insert(address, mac);

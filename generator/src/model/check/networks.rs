@@ -11,7 +11,7 @@ use crate::model::free::FreeNetworks;
 use crate::model::regions::{Cloud, Region};
 use crate::model::{Localhost, Provider};
 use crate::place::At;
-use crate::problem::{Edge, Kind, Problem};
+use crate::problem::{Edge, Problem, ProblemKind};
 
 /// Ranges that no provider can have: macOS, or every system, treats them specially.
 pub(super) const RESERVED: [(Ipv4Net, &str); 5] = [
@@ -34,7 +34,7 @@ fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
 }
 
 /// The problem with an address that no interface can have: the network or broadcast address of this network.
-pub fn edge(address: Ipv4Addr, network: Ipv4Net) -> Option<Kind> {
+pub fn edge(address: Ipv4Addr, network: Ipv4Net) -> Option<ProblemKind> {
     if network.prefix_len() > 30 {
         return None;
     }
@@ -44,7 +44,7 @@ pub fn edge(address: Ipv4Addr, network: Ipv4Net) -> Option<Kind> {
         _ if address == network.broadcast() => Edge::Broadcast,
         _ => return None,
     };
-    Some(Kind::EdgeAddress { address, network, edge })
+    Some(ProblemKind::EdgeAddress { address, network, edge })
 }
 
 impl Check<'_> {
@@ -63,7 +63,12 @@ impl Check<'_> {
         providers
     }
 
-    fn provider(&mut self, name: &str, raw: &input::Provider, network: Option<Ipv4Net>) -> Option<Provider> {
+    fn provider(
+        &mut self,
+        name: &str,
+        raw: &input::RawProvider,
+        network: Option<Ipv4Net>,
+    ) -> Option<Provider> {
         let at = At::of(&["providers", name]);
         let gateway = raw.gateway.as_deref().and_then(|text| self.cidr(&at.child("gateway"), text));
         if let (Some(network), Some(gateway)) = (network, gateway) {
@@ -95,7 +100,7 @@ impl Check<'_> {
             (Some(region), Some(cloud)) if region.cloud != cloud => {
                 let there = cloud.regions().iter().find(|other| other.city == region.city);
                 let near = nearest(found, cloud.regions().iter().map(|region| region.name));
-                let kind = Kind::RegionOfAnother {
+                let kind = ProblemKind::RegionOfAnother {
                     found: region.name,
                     cloud: cloud.name(),
                     of: region.cloud.name(),
@@ -109,7 +114,7 @@ impl Check<'_> {
                 let known = Region::all().filter(|region| cloud.is_none_or(|cloud| region.cloud == cloud));
                 let nearest = nearest(found, known.map(|region| region.name));
                 let cloud = cloud.map(Cloud::name);
-                self.wrong(at, Kind::UnknownRegion { found: found.to_owned(), cloud, nearest });
+                self.wrong(at, ProblemKind::UnknownRegion { found: found.to_owned(), cloud, nearest });
                 None
             }
         }
@@ -120,12 +125,12 @@ impl Check<'_> {
         let mut right = true;
         for (reserved, what) in RESERVED {
             if overlap(found, reserved) {
-                self.wrong(at, Kind::ReservedSpace { found, reserved, what });
+                self.wrong(at, ProblemKind::ReservedSpace { found, reserved, what });
                 right = false;
             }
         }
         if found.prefix_len() > 30 {
-            self.wrong(at, Kind::NoRoom { found });
+            self.wrong(at, ProblemKind::NoRoom { found });
             right = false;
         }
         right.then_some(found)
@@ -134,9 +139,9 @@ impl Check<'_> {
     fn gateway(&mut self, at: &At, name: &str, gateway: Ipv4Net, network: Ipv4Net) {
         let provider = name.to_owned();
         if !network.contains(&gateway.addr()) {
-            self.wrong(at, Kind::GatewayOutside { provider, gateway, network });
+            self.wrong(at, ProblemKind::GatewayOutside { provider, gateway, network });
         } else if gateway.prefix_len() < network.prefix_len() {
-            self.wrong(at, Kind::GatewayWider { provider, gateway, network });
+            self.wrong(at, ProblemKind::GatewayWider { provider, gateway, network });
         } else if let Some(kind) = edge(gateway.addr(), network).or_else(|| edge(gateway.addr(), gateway)) {
             self.wrong(at, kind);
         }
@@ -150,7 +155,7 @@ impl Check<'_> {
         for (network, name) in networks {
             match widest {
                 Some((before, owner)) if overlap(before, network) => {
-                    let kind = Kind::NetworksOverlap {
+                    let kind = ProblemKind::NetworksOverlap {
                         first: (owner.clone(), before),
                         second: (name.clone(), network),
                         free: free.take(network.prefix_len()),
@@ -172,11 +177,11 @@ impl Check<'_> {
         let at = at.child("gateway");
         let gateway = self.cidr(&at, text)?;
         if !LOOPBACK.contains(&gateway) {
-            self.wrong(at, Kind::NotLoopback { found: gateway });
+            self.wrong(at, ProblemKind::NotLoopback { found: gateway });
             return None;
         }
         if gateway.addr() == Ipv4Addr::LOCALHOST {
-            self.wrong(at, Kind::MacsOwn { found: gateway.addr() });
+            self.wrong(at, ProblemKind::MacsOwn { found: gateway.addr() });
         } else if let Some(kind) = edge(gateway.addr(), gateway) {
             self.wrong(at, kind);
         }

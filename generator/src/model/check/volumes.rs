@@ -9,7 +9,7 @@ use crate::input::{self, ProviderAttachment, VolumeAttachment, nearest};
 use crate::model::free::FreeAddresses;
 use crate::model::{Guest, InterfaceName, Localhost, MacAddress, Name, Provider, Volume};
 use crate::place::At;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// The addresses in use, with the volumes that have them.
 struct Taken<'a> {
@@ -35,7 +35,7 @@ impl<'a> Check<'a> {
         let mut addresses = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
         let mut aliases = Taken { by: BTreeMap::new(), free: BTreeMap::new() };
         let mut macs = BTreeMap::new();
-        let check = |(name, raw): (&'a String, &'a input::Volume)| {
+        let check = |(name, raw): (&'a String, &'a input::RawVolume)| {
             let provider = self.provider_of(name, raw);
             let address = self.address(name, raw, providers, &mut addresses);
             let alias = self.alias(name, raw, localhost, &mut aliases);
@@ -50,7 +50,7 @@ impl<'a> Check<'a> {
     fn volume(
         &mut self,
         name: &str,
-        raw: &input::Volume,
+        raw: &input::RawVolume,
         (provider, address, localhost): (Option<Name>, Option<Ipv4Addr>, Option<Ipv4Addr>),
         guest: Option<Guest>,
     ) -> Option<Volume> {
@@ -69,7 +69,7 @@ impl<'a> Check<'a> {
         let publish = self.publish(name, raw, localhost);
         if attachment == VolumeAttachment::Guest && !publish.is_empty() {
             let ports = publish.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-            let kind = Kind::PublishOnGuest { volume: name.to_owned(), address, ports };
+            let kind = ProblemKind::PublishOnGuest { volume: name.to_owned(), address, ports };
             self.wrong(at.child("publish"), kind);
         }
         Some(Volume {
@@ -87,7 +87,7 @@ impl<'a> Check<'a> {
     fn guest(
         &mut self,
         name: &'a str,
-        raw: &input::Volume,
+        raw: &input::RawVolume,
         owner: Option<&Provider>,
         macs: &mut BTreeMap<MacAddress, &'a str>,
     ) -> Option<Guest> {
@@ -101,7 +101,7 @@ impl<'a> Check<'a> {
         let interface = raw.interface.as_deref().map(|found| {
             let interface = InterfaceName::new(found);
             if interface.is_none() {
-                self.wrong(at.child("interface"), Kind::Interface { found: found.to_owned() });
+                self.wrong(at.child("interface"), ProblemKind::Interface { found: found.to_owned() });
             }
             interface
         });
@@ -137,12 +137,12 @@ impl<'a> Check<'a> {
         let mac = match MacAddress::new(found) {
             Ok(mac) => mac,
             Err(reason) => {
-                self.wrong(at, Kind::Mac { found: found.to_owned(), reason });
+                self.wrong(at, ProblemKind::Mac { found: found.to_owned(), reason });
                 return None;
             }
         };
         if let Some(by) = macs.get(&mac) {
-            let kind = Kind::MacTaken { mac: mac.as_str().to_owned(), by: (*by).to_owned() };
+            let kind = ProblemKind::MacTaken { mac: mac.as_str().to_owned(), by: (*by).to_owned() };
             let with = At::of(&["volumes", by, "guest", "mac"]).path();
             self.problems.push(Problem::new(at, kind).with(with));
             return None;
@@ -151,12 +151,12 @@ impl<'a> Check<'a> {
         Some(mac)
     }
 
-    fn provider_of(&mut self, name: &str, raw: &input::Volume) -> Option<Name> {
+    fn provider_of(&mut self, name: &str, raw: &input::RawVolume) -> Option<Name> {
         let found = raw.provider.as_deref()?;
         let declared = self.input.providers.as_ref()?;
         if !declared.contains_key(found) {
             let nearest = nearest(found, declared.keys().map(String::as_str)).map(str::to_owned);
-            let kind = Kind::UnknownProvider { found: found.to_owned(), nearest };
+            let kind = ProblemKind::UnknownProvider { found: found.to_owned(), nearest };
             self.wrong(At::of(&["volumes", name, "provider"]), kind);
             return None;
         }
@@ -166,7 +166,7 @@ impl<'a> Check<'a> {
     fn parse_address(&mut self, at: &At, text: &str) -> Option<Ipv4Addr> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.wrong(at, Kind::NotAnAddress { found: text.to_owned() });
+            self.wrong(at, ProblemKind::NotAnAddress { found: text.to_owned() });
         }
         parsed
     }
@@ -174,7 +174,7 @@ impl<'a> Check<'a> {
     fn address(
         &mut self,
         name: &'a str,
-        raw: &'a input::Volume,
+        raw: &'a input::RawVolume,
         providers: &BTreeMap<String, Option<Provider>>,
         taken: &mut Taken<'a>,
     ) -> Option<Ipv4Addr> {
@@ -191,12 +191,16 @@ impl<'a> Check<'a> {
         if let Some((owner, provider)) = owner {
             let network = provider.network;
             if !network.contains(&address) {
-                let kind =
-                    Kind::AddressOutside { address, provider: owner.to_owned(), network, free: free(taken) };
+                let kind = ProblemKind::AddressOutside {
+                    address,
+                    provider: owner.to_owned(),
+                    network,
+                    free: free(taken),
+                };
                 let with = At::of(&["providers", owner, "network"]);
                 self.problems.push(Problem::new(at, kind).with(with));
             } else if address == provider.gateway.addr() {
-                let kind = Kind::AddressIsGateway { address, of: owner.to_owned(), free: free(taken) };
+                let kind = ProblemKind::AddressIsGateway { address, of: owner.to_owned(), free: free(taken) };
                 let with = At::of(&["providers", owner, "gateway"]);
                 self.problems.push(Problem::new(at, kind).with(with));
             } else if let Some(kind) = edge(address, network).or_else(|| edge(address, provider.gateway)) {
@@ -205,7 +209,7 @@ impl<'a> Check<'a> {
         }
         if let Some(by) = taken.by.get(&address).map(|by| (*by).to_owned()) {
             let with = At::of(&["volumes", &by, "address"]).path();
-            let kind = Kind::AddressTaken { address, by, free: free(taken) };
+            let kind = ProblemKind::AddressTaken { address, by, free: free(taken) };
             self.problems.push(Problem::new(at, kind).with(with));
         } else {
             taken.by.insert(address, name);
@@ -216,7 +220,7 @@ impl<'a> Check<'a> {
     fn alias(
         &mut self,
         name: &'a str,
-        raw: &'a input::Volume,
+        raw: &'a input::RawVolume,
         localhost: Option<&Localhost>,
         taken: &mut Taken<'a>,
     ) -> Option<Ipv4Addr> {
@@ -234,13 +238,13 @@ impl<'a> Check<'a> {
         };
         if let Some(gateway) = gateway {
             if !gateway.contains(&alias) {
-                let kind = Kind::AliasOutside { alias, range: gateway.trunc(), free: free(taken) };
+                let kind = ProblemKind::AliasOutside { alias, range: gateway.trunc(), free: free(taken) };
                 let with = At::of(&["localhost", "gateway"]);
                 self.problems.push(Problem::new(at, kind).with(with));
             } else if alias == Ipv4Addr::LOCALHOST {
-                self.wrong(at, Kind::MacsOwn { found: alias });
+                self.wrong(at, ProblemKind::MacsOwn { found: alias });
             } else if alias == gateway.addr() {
-                let kind = Kind::AliasIsGateway { alias, free: free(taken) };
+                let kind = ProblemKind::AliasIsGateway { alias, free: free(taken) };
                 self.problems.push(Problem::new(at, kind).with(At::of(&["localhost", "gateway"])));
             } else if let Some(kind) = edge(alias, gateway) {
                 self.wrong(at, kind);
@@ -248,7 +252,7 @@ impl<'a> Check<'a> {
         }
         if let Some(by) = taken.by.get(&alias).map(|by| (*by).to_owned()) {
             let with = At::of(&["volumes", &by, "localhost"]).path();
-            let kind = Kind::AliasTaken { alias, by, free: free(taken) };
+            let kind = ProblemKind::AliasTaken { alias, by, free: free(taken) };
             self.problems.push(Problem::new(at, kind).with(with));
         } else {
             taken.by.insert(alias, name);
@@ -256,23 +260,26 @@ impl<'a> Check<'a> {
         Some(alias)
     }
 
-    fn publish(&mut self, name: &str, raw: &input::Volume, alias: Option<Ipv4Addr>) -> BTreeSet<u16> {
+    fn publish(&mut self, name: &str, raw: &input::RawVolume, alias: Option<Ipv4Addr>) -> BTreeSet<u16> {
         let at = At::of(&["volumes", name, "publish"]);
         let mut ports = BTreeSet::new();
         for (index, found) in raw.publish.iter().flatten().enumerate() {
             let Some(found) = *found else { continue };
             let Some(port) = u16::try_from(found).ok().filter(|port| *port > 0) else {
-                self.wrong(at.child(index), Kind::NotAPort { found: found.to_string(), ranges: false });
+                self.wrong(
+                    at.child(index),
+                    ProblemKind::NotAPort { found: found.to_string(), ranges: false },
+                );
                 continue;
             };
             if !ports.insert(port)
                 && let Some(alias) = alias
             {
-                self.wrong(at.child(index), Kind::PublishTwice { alias, port });
+                self.wrong(at.child(index), ProblemKind::PublishTwice { alias, port });
             }
         }
         if !ports.is_empty() && raw.localhost.is_none() {
-            self.wrong(at, Kind::PublishWithoutAlias { volume: name.to_owned() });
+            self.wrong(at, ProblemKind::PublishWithoutAlias { volume: name.to_owned() });
         }
         ports
     }

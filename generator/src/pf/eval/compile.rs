@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::address::{bits_of, family_of, mask, range_order};
 use super::name::NameIds;
-use super::rule::{AddressTest, Call, CompiledPool, CompiledRule, Member, RuleId, Side, Skip, Target};
+use super::rule::{AddressTest, Call, CompiledPool, CompiledRule, HostTest, Member, RuleId, Skip, Target};
 use super::tables::Tables;
-use crate::pf::syntax::{Address, Endpoint, Pool, Rule};
+use crate::pf::syntax::{Address, HostMatch, Pool, Rule};
 
 /// Compiles a rule; the caller, which knows the anchors, has resolved `call`.
 pub(super) fn compile(
@@ -60,8 +60,8 @@ fn without_body(rule: &Rule) -> Rule {
     Rule { anchor, ..rule.clone() }
 }
 
-fn compile_side(endpoint: &Endpoint, anchor: &str, tables: &mut Tables) -> Side {
-    Side { not: endpoint.not, test: address_test(&endpoint.address, anchor, tables), port: endpoint.port }
+fn compile_side(endpoint: &HostMatch, anchor: &str, tables: &mut Tables) -> HostTest {
+    HostTest { not: endpoint.not, test: address_test(&endpoint.address, anchor, tables), port: endpoint.port }
 }
 
 fn address_test(address: &Address, anchor: &str, tables: &mut Tables) -> AddressTest {
@@ -127,7 +127,7 @@ pub(super) fn link_skips(rules: &mut [CompiledRule]) {
 fn same_ports(
     this: &CompiledRule,
     next: &CompiledRule,
-    side: fn(&CompiledRule) -> &Side,
+    side: fn(&CompiledRule) -> &HostTest,
     both: &[Option<u8>],
 ) -> bool {
     let odd = |rule: &CompiledRule| matches!(rule.protocol, Some(47 | 50));

@@ -27,7 +27,7 @@ const IKE: u16 = 500;
 
 /// What happens next to a packet at one hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum HookStep {
     /// A dummynet rule sends it into a pipe. Once it has left the pipe, evaluation continues by
     /// [`super::Machine::emerge`].
     Piped(Shaping),
@@ -42,15 +42,15 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
     let mut step = enter(loaded, memory, flow);
     loop {
         match step {
-            Step::Piped(shaping) => {
+            HookStep::Piped(shaping) => {
                 met.push(shaping);
                 step = if met.len() < MOST_PIPES {
                     emerge(loaded, memory, flow)
                 } else {
-                    Step::Judged(judge_behind_pipes(loaded, memory, flow))
+                    HookStep::Judged(judge_behind_pipes(loaded, memory, flow))
                 };
             }
-            Step::Judged(verdict) => {
+            HookStep::Judged(verdict) => {
                 met.extend(verdict.shaping);
                 return Verdict { shaping: met, before, ..verdict };
             }
@@ -59,31 +59,31 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
 }
 
 /// The first step at a hook.
-pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
+pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> HookStep {
     if loaded.is_skipped(flow.interface) {
-        return Step::Judged(Verdict { via: Via::Skip, ..blank(flow.form(), Outcome::Pass) });
+        return HookStep::Judged(Verdict { via: Via::Skip, ..blank(flow.form(), Outcome::Pass) });
     }
     let before = flow.form();
     let normalized = normalize(loaded, memory, flow);
     flow.normalized = normalized;
     // Held and dropped fragments never reach dummynet; segments with invalid TCP flags are dropped after it.
     if normalized == Normalized::Gone {
-        return Step::Judged(Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) });
+        return HookStep::Judged(Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) });
     }
     emerge(loaded, memory, flow)
 }
 
 /// The next step, at first or after the packet has left a pipe.
-pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Step {
+pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> HookStep {
     let Shaped { rule, is_held } = shape(loaded, &mut memory.matched, flow);
     match rule {
-        Some(shaping) if shaping.into.is_some() => Step::Piped(shaping),
+        Some(shaping) if shaping.into.is_some() => HookStep::Piped(shaping),
         shaping => {
             let mut verdict = judge_behind_pipes(loaded, memory, flow);
             if flow.fragment && is_held && verdict.rule.is_none() {
                 verdict.action = Outcome::Block;
             }
-            Step::Judged(Verdict { shaping: shaping.into_iter().collect(), ..verdict })
+            HookStep::Judged(Verdict { shaping: shaping.into_iter().collect(), ..verdict })
         }
     }
 }

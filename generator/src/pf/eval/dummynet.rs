@@ -11,7 +11,7 @@ use super::flow::{Flow, Kind};
 use super::loaded::Loaded;
 use super::name::NameId;
 use super::packet::{ICMP, ICMP6, TCP, UDP};
-use super::rule::{CompiledRule, List, Side};
+use super::rule::{CompiledRule, HostTest, RuleList};
 use super::verdict::{RuleRef, Shaping};
 use super::walk::{Judgement, Walk};
 
@@ -32,7 +32,7 @@ pub(super) struct Shaped {
 /// ends the search. A packet that enters a pipe gets the tag of the matching rules.
 pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Shaped {
     // The kernel skips dummynet unless the main ruleset has a dummynet rule or anchor call.
-    if loaded.ruleset(0).is_none_or(|main| main.rules(List::Dummynet).is_empty()) {
+    if loaded.ruleset(0).is_none_or(|main| main.rules(RuleList::Dummynet).is_empty()) {
         return Shaped { rule: None, is_held: false };
     }
     let (rule, has_match, tag) = next(loaded, matched, flow);
@@ -59,7 +59,7 @@ fn next<'a>(
 ) -> (Option<&'a CompiledRule>, bool, Option<NameId>) {
     let mut is_behind = flow.behind.is_none();
     let mut tag = None;
-    let walk = Walk::new(loaded, List::Dummynet, matched).toward(flow.toward());
+    let walk = Walk::new(loaded, RuleList::Dummynet, matched).toward(flow.toward());
     let (rule, has_match) = walk.last_and_mark(|rule| {
         if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
             return Judgement::Differs;
@@ -90,7 +90,8 @@ fn next<'a>(
 fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
     let tables = &loaded.tables;
     let has_ports = matches!(rule.protocol, Some(TCP | UDP));
-    let fits = |side: &Side, port| !has_ports || side.port.is_none_or(|condition| condition.matches(port));
+    let fits =
+        |side: &HostTest, port| !has_ports || side.port.is_none_or(|condition| condition.matches(port));
     fits(&rule.source, flow.header.source)
         && rule.destination.matches(tables, flow.family, flow.destination, false)
         && fits(&rule.destination, flow.header.destination)

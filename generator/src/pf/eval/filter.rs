@@ -7,7 +7,7 @@ use super::flow::{Flow, Kind};
 use super::loaded::Loaded;
 use super::name::NameId;
 use super::packet::{ICMP, ICMP6, TCP, UDP};
-use super::rule::{CompiledRule, List, Side};
+use super::rule::{CompiledRule, HostTest, RuleList};
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{IdMatch, NumberMatch, UNKNOWN_ID};
 
@@ -22,7 +22,7 @@ pub(super) fn decide<'a>(
     tag: Option<NameId>,
 ) -> (Option<&'a CompiledRule>, Option<NameId>) {
     let mut tag = tag;
-    let rule = Walk::new(loaded, List::Filter, matched).toward(flow.toward()).last(|rule| {
+    let rule = Walk::new(loaded, RuleList::Filter, matched).toward(flow.toward()).last(|rule| {
         let is_match = is_about(rule, flow)
             && matches_ends(rule, loaded, flow)
             && matches_rest(rule, flow)
@@ -63,7 +63,7 @@ fn matches_ends(rule: &CompiledRule, loaded: &Loaded, flow: &Flow) -> bool {
         && fits_port(rule, &rule.destination, flow, flow.header.destination)
 }
 
-fn fits_port(rule: &CompiledRule, side: &Side, flow: &Flow, port: u16) -> bool {
+fn fits_port(rule: &CompiledRule, side: &HostTest, flow: &Flow, port: u16) -> bool {
     let Some(condition) = side.port else { return true };
     if flow.fragment {
         // A fragment has no ports.

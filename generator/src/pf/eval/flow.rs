@@ -7,7 +7,7 @@
 use super::address::{Bits, address_of, bits_of};
 use super::index::Toward;
 use super::name::NameId;
-use super::packet::{ESP, Hook, Inner, Ip, Packet, Segment, Transport, index_between};
+use super::packet::{ESP, Hook, Inner, Ip, Packet, TcpSegment, Transport, index_between};
 use super::rule::RuleId;
 use super::verdict::{Detail, Form, Scrubbed};
 use crate::pf::syntax::{Direction, Family};
@@ -57,7 +57,7 @@ pub(super) struct Flow {
 /// What the evaluator needs of the transport header besides ports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    Tcp(Segment),
+    Tcp(TcpSegment),
     Udp,
     Icmp {
         kind: u8,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::address::Bits;
 use super::flow::{Flow, Kind, Ports};
-use super::packet::Part;
+use super::packet::FragmentPart;
 use crate::pf::syntax::Family;
 
 /// Most fragments held: the kernel's default (`set limit frags`).
@@ -149,7 +149,7 @@ impl Datagram {
     }
 
     /// Inserts a fragment; false if it contains nothing new.
-    fn insert(&mut self, part: &Part, head: Option<(Ports, Kind)>, start: usize, end: usize) -> bool {
+    fn insert(&mut self, part: &FragmentPart, head: Option<(Ports, Kind)>, start: usize, end: usize) -> bool {
         let behind = self.pieces.partition_point(|piece| piece.start <= start);
         let covered = behind.checked_sub(1).map_or(0, |at| self.pieces[at].end);
         let from = start.max(covered.min(end));

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::address::{Bits, Ranges, last};
 use super::name::NameId;
 use super::packet::{TCP, UDP};
-use super::rule::{CompiledRule, List, Side};
+use super::rule::{CompiledRule, HostTest, RuleList};
 use super::tables::Tables;
 use crate::pf::syntax::{Direction, Family};
 
@@ -54,7 +54,7 @@ pub(super) struct Toward {
 
 impl Index {
     /// The index of a list; `None` if it would gain nothing or change a verdict.
-    pub fn new(list: List, rules: &[CompiledRule], tables: &Tables) -> Option<Self> {
+    pub fn new(list: RuleList, rules: &[CompiledRule], tables: &Tables) -> Option<Self> {
         if rules.len() < SHORT {
             return None;
         }
@@ -68,13 +68,13 @@ impl Index {
         let none = || None;
         let (source, destination, is_inward) = match list {
             // In this list the kernel skips rules for fragments before it compares the destination.
-            List::Dummynet if rules.iter().any(|rule| matches!(rule.protocol, Some(TCP | UDP))) => {
+            RuleList::Dummynet if rules.iter().any(|rule| matches!(rule.protocol, Some(TCP | UDP))) => {
                 (source(), none(), false)
             }
-            List::Filter | List::Dummynet => (source(), destination(), false),
-            List::Nat => (source(), none(), false),
-            List::Rdr if no_jumps => (none(), destination(), true),
-            List::Rdr | List::Binat | List::Scrub => return None,
+            RuleList::Filter | RuleList::Dummynet => (source(), destination(), false),
+            RuleList::Nat => (source(), none(), false),
+            RuleList::Rdr if no_jumps => (none(), destination(), true),
+            RuleList::Rdr | RuleList::Binat | RuleList::Scrub => return None,
         };
         (source.is_some() || destination.is_some()).then_some(Self {
             source,
@@ -121,7 +121,7 @@ impl Parts {
         rules: &[CompiledRule],
         is_common: &impl Fn(&CompiledRule) -> bool,
         tables: &Tables,
-        side: fn(&CompiledRule) -> &Side,
+        side: fn(&CompiledRule) -> &HostTest,
         is_source: bool,
     ) -> Option<Self> {
         let (all, nowhere) = (Ranges::all(Family::Inet), Ranges::none());

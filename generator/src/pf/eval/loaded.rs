@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::compile::{compile, link_skips};
 use super::index::Index;
 use super::name::{NameId, NameIds};
-use super::rule::{Call, CompiledRule, List};
+use super::rule::{Call, CompiledRule, RuleList};
 use super::tables::Tables;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{AnchorCall, Rule, Ruleset, SetOption, SettingValue};
@@ -36,11 +36,11 @@ impl LoadedRuleset {
     }
 
     /// The rules of a list.
-    pub fn rules(&self, list: List) -> &[CompiledRule] {
+    pub fn rules(&self, list: RuleList) -> &[CompiledRule] {
         &self.lists[list as usize]
     }
 
-    pub(super) fn index(&self, list: List) -> Option<&Index> {
+    pub(super) fn index(&self, list: RuleList) -> Option<&Index> {
         self.indexes[list as usize].as_ref()
     }
 
@@ -117,7 +117,7 @@ impl Loaded {
     }
 
     /// Replaces one list of the main ruleset.
-    pub(super) fn replace(&mut self, list: List, mut rules: Vec<CompiledRule>) {
+    pub(super) fn replace(&mut self, list: RuleList, mut rules: Vec<CompiledRule>) {
         link_skips(&mut rules);
         self.rulesets[0].lists[list as usize] = rules;
         self.rulesets[0].indexes[list as usize] = None;
@@ -126,7 +126,7 @@ impl Loaded {
     /// Indexes every list for which it pays off. The index depends on the contents of tables.
     pub(super) fn index(&mut self) {
         for ruleset in &mut self.rulesets {
-            for list in List::ALL {
+            for list in RuleList::ALL {
                 let rules = &ruleset.lists[list as usize];
                 ruleset.indexes[list as usize] = Index::new(list, rules, &self.tables);
             }
@@ -165,7 +165,7 @@ impl Loaded {
         self.tables.forget(path);
         let rules = &ruleset.rules;
         let lists = [&rules.scrub, &rules.nat, &rules.rdr, &rules.binat, &rules.filter, &rules.dummynet];
-        for (list, rules) in List::ALL.into_iter().zip(lists) {
+        for (list, rules) in RuleList::ALL.into_iter().zip(lists) {
             let mut compiled = Vec::with_capacity(rules.len());
             for rule in rules {
                 compiled.push(self.load_rule(at, rule, depth));

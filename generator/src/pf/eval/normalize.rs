@@ -11,7 +11,7 @@ use super::fragments::{Arrival, Fragments};
 use super::loaded::Loaded;
 use super::memory::Memory;
 use super::packet::{ACK, FIN, PUSH, RST, SYN, URG};
-use super::rule::{CompiledRule, List, Side};
+use super::rule::{CompiledRule, HostTest, RuleList};
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, FragmentCache, PortMatch};
 
@@ -86,7 +86,7 @@ fn scrub_rule<'a>(
     flow: &Flow,
     with_ports: bool,
 ) -> Option<&'a CompiledRule> {
-    let rule = Walk::new(loaded, List::Scrub, matched).first(|rule| {
+    let rule = Walk::new(loaded, RuleList::Scrub, matched).first(|rule| {
         let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
         let is_match = is_about(rule, flow)
             && rule.source.matches(&loaded.tables, flow.family, flow.source, true)
@@ -99,7 +99,7 @@ fn scrub_rule<'a>(
 
 /// Scrub rules honour ports only with `><` and `>`: for other operators the kernel passes the number of the operator
 /// as the protocol, and no such number is a protocol with ports.
-fn scrub_fits_port(side: &Side, port: u16) -> bool {
+fn scrub_fits_port(side: &HostTest, port: u16) -> bool {
     match side.port {
         Some(condition @ (PortMatch::Inside(..) | PortMatch::Greater(_))) => condition.matches(port),
         _ => true,

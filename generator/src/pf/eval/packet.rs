@@ -75,12 +75,12 @@ pub struct Ip {
     /// Whether it has IP options: then it passes only by a rule with `allow-opts`.
     pub options: bool,
     /// The part of its datagram that a fragment contains. A fragment without it is never reassembled.
-    pub part: Option<Part>,
+    pub part: Option<FragmentPart>,
 }
 
 /// The part of a datagram that a fragment contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct FragmentPart {
     /// The IP identification.
     pub id: u16,
     /// The fragment offset in bytes.
@@ -112,7 +112,7 @@ pub enum Transport {
         /// The destination port.
         destination: u16,
         /// Flags, sequence numbers, payload length and window.
-        segment: Segment,
+        segment: TcpSegment,
     },
     /// UDP.
     Udp {
@@ -143,7 +143,7 @@ pub enum Transport {
 
 /// The fields of a TCP segment that state tracking needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub struct TcpSegment {
     /// The flag bits.
     pub flags: u8,
     /// The sequence number.
@@ -173,7 +173,7 @@ pub struct Inner {
     pub sequence: u32,
 }
 
-impl Segment {
+impl TcpSegment {
     /// The flag bits for letters such as `SA`.
     ///
     /// # Errors
@@ -310,7 +310,7 @@ struct RawPart {
 }
 
 impl RawPart {
-    fn check(self) -> Result<Option<Part>, PacketError> {
+    fn check(self) -> Result<Option<FragmentPart>, PacketError> {
         let Self { id, offset, length, more } = self;
         if id.is_none() && offset.is_none() && length.is_none() && more.is_none() {
             return Ok(None);
@@ -328,7 +328,7 @@ impl RawPart {
                 "a datagram of one part is not a fragment: `frag_more` or `frag_offset`",
             ));
         }
-        Ok(Some(Part { id, offset, length, more, payload: None }))
+        Ok(Some(FragmentPart { id, offset, length, more, payload: None }))
     }
 }
 
@@ -477,10 +477,10 @@ struct RawSegment {
 }
 
 impl RawSegment {
-    fn check(self) -> Result<Segment, PacketError> {
-        let flags = Segment::flags_of(self.flags.as_deref().unwrap_or("S"))?;
+    fn check(self) -> Result<TcpSegment, PacketError> {
+        let flags = TcpSegment::flags_of(self.flags.as_deref().unwrap_or("S"))?;
         let acknowledgement = if flags & ACK == 0 { 0 } else { SEQUENCE + 1 };
-        Ok(Segment {
+        Ok(TcpSegment {
             flags,
             sequence: self.seq.unwrap_or(SEQUENCE),
             acknowledgement: self.ack.unwrap_or(acknowledgement),
@@ -522,7 +522,7 @@ mod tests {
             r#"{"dir":"in","if":"en0","proto":"tcp","src":"10.0.0.1","dst":"10.0.0.2","sport":1,"dport":2}"#,
         )
         .expect("a packet");
-        assert!(matches!(packet.transport, Transport::Tcp { segment: Segment { flags: SYN, .. }, .. }));
+        assert!(matches!(packet.transport, Transport::Tcp { segment: TcpSegment { flags: SYN, .. }, .. }));
         let ping = read(r#"{"dir":"out","if":"en0","proto":"icmp","src":"10.0.0.1","dst":"10.0.0.2"}"#);
         assert!(matches!(ping.expect("a packet").transport, Transport::Icmp { kind: 8, code: 0, id: 1, .. }));
     }

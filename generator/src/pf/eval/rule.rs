@@ -12,7 +12,7 @@ use crate::pf::syntax::{Direction, Family, Pool, PortMatch, Rule};
 
 /// A list of rules in a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
+pub enum RuleList {
     /// `scrub` rules.
     Scrub,
     /// `nat` rules.
@@ -27,7 +27,7 @@ pub enum List {
     Dummynet,
 }
 
-impl List {
+impl RuleList {
     /// All lists.
     pub const ALL: [Self; 6] = [Self::Scrub, Self::Nat, Self::Rdr, Self::Binat, Self::Filter, Self::Dummynet];
 }
@@ -40,8 +40,8 @@ pub struct CompiledRule {
     pub(super) direction: Option<Direction>,
     pub(super) family: Option<Family>,
     pub(super) protocol: Option<u8>,
-    pub(super) source: Side,
-    pub(super) destination: Side,
+    pub(super) source: HostTest,
+    pub(super) destination: HostTest,
     pub(super) call: Option<Call>,
     pub(super) quick: bool,
     pub(super) tag: Option<NameId>,
@@ -77,7 +77,7 @@ pub(super) struct Skip {
 
 /// The conditions of a rule on source or destination.
 #[derive(Clone, Debug)]
-pub struct Side {
+pub struct HostTest {
     pub(super) not: bool,
     pub(super) test: AddressTest,
     pub(super) port: Option<PortMatch>,
@@ -159,12 +159,12 @@ impl CompiledRule {
     }
 
     /// The conditions on the source.
-    pub fn source(&self) -> &Side {
+    pub fn source(&self) -> &HostTest {
         &self.source
     }
 
     /// The conditions on the destination.
-    pub fn destination(&self) -> &Side {
+    pub fn destination(&self) -> &HostTest {
         &self.destination
     }
 
@@ -174,7 +174,7 @@ impl CompiledRule {
     }
 }
 
-impl Side {
+impl HostTest {
     /// The condition on the address, without `!`.
     pub fn test(&self) -> &AddressTest {
         &self.test

@@ -4,7 +4,7 @@
 //! modelled (packets here carry no options), nor is the modulation of sequence numbers. Sees: segments. Never:
 //! addresses or rules.
 
-use super::packet::{ACK, FIN, RST, SYN, Segment};
+use super::packet::{ACK, FIN, RST, SYN, TcpSegment};
 
 /// How far an acknowledgement may lag or lead: a window and some slack.
 const SKEW: u32 = 0xffff + 1500;
@@ -67,7 +67,7 @@ fn at_least(a: u32, b: u32) -> bool {
 
 impl Peer {
     /// The peer that opens a connection with this segment.
-    pub fn opener(segment: &Segment) -> Self {
+    pub fn opener(segment: &TcpSegment) -> Self {
         let flags = [SYN, FIN].iter().filter(|&&flag| segment.flags & flag != 0).count();
         let extra = u32::try_from(flags).unwrap_or(0) + 1;
         Self {
@@ -85,7 +85,7 @@ impl Peer {
 }
 
 /// Checks a segment against its state, and updates the state. `from` is the peer that sent it.
-pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &Segment) -> Fit {
+pub(super) fn track(from: &mut Peer, to: &mut Peer, segment: &TcpSegment) -> Fit {
     let has = |flag: u8| segment.flags & flag != 0;
     if segment.flags & (SYN | ACK) == SYN && to.stage >= Stage::FinWait && from.stage >= Stage::FinWait {
         return Fit::Reopens;

@@ -11,7 +11,7 @@ use super::memory::Memory;
 use super::name::NameId;
 use super::packet::{TCP, UDP};
 use super::pool::{choose, choose_nat, current, first_number, redirected_port, single};
-use super::rule::{AddressTest, CompiledRule, List, Member, Side, Target};
+use super::rule::{AddressTest, CompiledRule, HostTest, Member, RuleList, Target};
 use super::tables::Tables;
 use super::walk::{Judgement, Walk};
 use crate::pf::syntax::{Action, Direction, Family, PoolKind, PortMatch};
@@ -30,9 +30,9 @@ pub(super) struct Translation<'a> {
 
 /// The translation of a packet. Sets `flow.tag` if a rule on the way tags the packet.
 pub(super) fn find<'a>(loaded: &'a Loaded, memory: &mut Memory, flow: &mut Flow) -> Option<Translation<'a>> {
-    let order: &[List] = match flow.direction {
-        Direction::Out => &[List::Binat, List::Rdr, List::Nat],
-        Direction::In => &[List::Rdr, List::Binat],
+    let order: &[RuleList] = match flow.direction {
+        Direction::Out => &[RuleList::Binat, RuleList::Rdr, RuleList::Nat],
+        Direction::In => &[RuleList::Rdr, RuleList::Binat],
     };
     let rule = order.iter().find_map(|list| find_in(loaded, *list, memory, flow))?;
     let mut found = Translation {
@@ -86,7 +86,7 @@ fn redirect(found: &mut Translation, tables: &Tables, memory: &mut Memory, flow:
 }
 
 /// The prefix of one side of a rule; zero bits for a condition that is not a prefix (a table, a range).
-fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
+fn network_of(side: &HostTest, tables: &Tables, family: Family) -> Option<(Bits, Bits)> {
     match &side.test {
         AddressTest::Net { bits, mask, .. } => Some((*bits, *mask)),
         AddressTest::Table(table) if tables.is_dynamic(*table) => {
@@ -99,7 +99,7 @@ fn network_of(side: &Side, tables: &Tables, family: Family) -> Option<(Bits, Bit
 /// The first matching rule of one list, unless it is a `no` rule.
 fn find_in<'a>(
     loaded: &'a Loaded,
-    list: List,
+    list: RuleList,
     memory: &mut Memory,
     flow: &mut Flow,
 ) -> Option<&'a CompiledRule> {

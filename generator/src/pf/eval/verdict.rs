@@ -15,7 +15,7 @@ use crate::pf::syntax::{Block, Dummynet};
 /// The answer to a packet: one verdict, or one per hook of its path up to the first that blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum PathVerdicts {
     /// The verdict at a single hook.
     Single(Verdict),
     /// The verdicts along a path.
@@ -27,7 +27,7 @@ pub enum Answer {
     },
 }
 
-impl Answer {
+impl PathVerdicts {
     /// The final outcome.
     pub fn action(&self) -> Outcome {
         match self {

@@ -6,7 +6,7 @@
 
 use super::index::Toward;
 use super::loaded::{DEPTH, Loaded};
-use super::rule::{CompiledRule, List};
+use super::rule::{CompiledRule, RuleList};
 
 /// Most rules visited in one walk. Without it, anchors that call each other could occupy a packet almost forever:
 /// with a stack of 64, two calls each are 2^64 visits.
@@ -25,7 +25,7 @@ pub(super) enum Judgement {
 /// A walk over one list, starting in the main ruleset.
 pub(super) struct Walk<'a, 'm> {
     loaded: &'a Loaded,
-    list: List,
+    list: RuleList,
     ruleset: usize,
     at: usize,
     frames: Vec<Frame<'a>>,
@@ -46,7 +46,7 @@ struct Frame<'a> {
 }
 
 impl<'a, 'm> Walk<'a, 'm> {
-    pub fn new(loaded: &'a Loaded, list: List, matched: &'m mut Vec<bool>) -> Self {
+    pub fn new(loaded: &'a Loaded, list: RuleList, matched: &'m mut Vec<bool>) -> Self {
         matched.resize(loaded.count().max(matched.len()), false);
         Self {
             loaded,

@@ -7,7 +7,7 @@ use crate::pf::expand::Draft;
 use crate::pf::expand::FromTo;
 use crate::pf::parse::scrub::shared_family;
 use crate::pf::parse::{Frame, Parsed, Parser, Section, parse_at};
-use crate::pf::syntax::{Action, AnchorCall, LoadAnchor, NumberMatch, Place, Rule, Rules, Ruleset};
+use crate::pf::syntax::{Action, AnchorCall, LoadAnchor, NumberMatch, Position, Rule, RuleLists, Ruleset};
 use crate::pf::token::Kind;
 
 /// Longest component of an anchor path, and longest path.
@@ -183,7 +183,7 @@ impl Parser<'_> {
         self.ascend();
         let mut ruleset = self.frames.pop().map(|frame| frame.ruleset).unwrap_or_default();
         // pfctl loads only the filter rules in braces.
-        ruleset.rules = Rules { filter: ruleset.rules.filter, ..Rules::default() };
+        ruleset.rules = RuleLists { filter: ruleset.rules.filter, ..RuleLists::default() };
         Ok(ruleset)
     }
 
@@ -201,7 +201,7 @@ impl Parser<'_> {
     }
 
     /// Handles a file that cannot be read: an error, unless every Mac has that file.
-    pub(super) fn absent(&mut self, place: Place, file: &str, error: &str) {
+    pub(super) fn absent(&mut self, place: Position, file: &str, error: &str) {
         if STOCK_FILES.contains(&file) {
             self.note(place, format!("`{file}`, which every Mac has, is not here: read without it"));
         } else {

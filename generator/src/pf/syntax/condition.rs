@@ -34,7 +34,7 @@ pub struct Interface {
 
 /// The conditions on one side of a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct HostMatch {
     /// Whether `!` negates the address.
     pub not: bool,
     /// The condition on the address.

@@ -4,8 +4,8 @@
 #![allow(clippy::struct_excessive_bools)]
 
 use super::action::{Action, Dummynet, Scrub};
-use super::condition::{Direction, Endpoint, Family, Icmp, IdMatch, Interface, Tagged, TcpFlags};
-use super::place::Place;
+use super::condition::{Direction, Family, HostMatch, Icmp, IdMatch, Interface, Tagged, TcpFlags};
+use super::place::Position;
 use super::pool::{Pool, Route};
 use super::setting::Setting;
 use super::state::{Log, StateKind, StateOptions};
@@ -20,7 +20,7 @@ pub struct Ruleset {
     /// Macros, options and tables in the order of the file; empty in nested rulesets.
     pub settings: Vec<Setting>,
     /// The rules by list.
-    pub rules: Rules,
+    pub rules: RuleLists,
     /// `load anchor` statements in order, with the rulesets read for them; empty in nested rulesets.
     pub loads: Vec<LoadAnchor>,
     /// Remarks that are not errors; empty in nested rulesets.
@@ -34,15 +34,15 @@ impl Ruleset {
         let mut plain = self.clone();
         plain.files.clear();
         plain.notes.clear();
-        plain.settings.iter_mut().for_each(|setting| setting.place = Place::default());
+        plain.settings.iter_mut().for_each(|setting| setting.place = Position::default());
         for load in &mut plain.loads {
-            load.place = Place::default();
+            load.place = Position::default();
             load.ruleset = load.ruleset.take().map(|ruleset| Box::new(ruleset.without_places()));
         }
         let rules = &mut plain.rules;
         let lists = [&mut rules.scrub, &mut rules.nat, &mut rules.rdr, &mut rules.binat];
         for rule in lists.into_iter().chain([&mut rules.filter, &mut rules.dummynet]).flatten() {
-            rule.place = Place::default();
+            rule.place = Position::default();
             if let Some(call) = &mut rule.anchor {
                 call.path = if call.name.is_empty() { String::new() } else { std::mem::take(&mut call.path) };
                 call.body = call.body.take().map(|body| Box::new(body.without_places()));
@@ -56,7 +56,7 @@ impl Ruleset {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The position that it refers to.
-    pub place: Place,
+    pub place: Position,
     /// The text, one sentence.
     pub message: String,
 }
@@ -65,7 +65,7 @@ pub struct Note {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadAnchor {
     /// Its position.
-    pub place: Place,
+    pub place: Position,
     /// The full path of the anchor.
     pub anchor: String,
     /// The file, as written.
@@ -76,7 +76,7 @@ pub struct LoadAnchor {
 
 /// The six lists of a ruleset, in the order in which pfctl prints them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct RuleLists {
     /// `scrub`, `no scrub` and `scrub-anchor`.
     pub scrub: Vec<Rule>,
     /// `nat`, `no nat` and `nat-anchor`.
@@ -91,7 +91,7 @@ pub struct Rules {
     pub dummynet: Vec<Rule>,
 }
 
-impl Rules {
+impl RuleLists {
     /// The lists, in the order in which pfctl prints them.
     pub fn lists(&self) -> [&Vec<Rule>; 6] {
         [&self.scrub, &self.nat, &self.rdr, &self.binat, &self.filter, &self.dummynet]
@@ -116,7 +116,7 @@ impl Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Where the statement begins that it was expanded from.
-    pub place: Place,
+    pub place: Position,
     /// Its number in its list.
     pub number: u32,
     /// The action.
@@ -136,9 +136,9 @@ pub struct Rule {
     /// The protocol number; `None` matches all protocols.
     pub protocol: Option<u8>,
     /// `from`.
-    pub source: Endpoint,
+    pub source: HostMatch,
     /// `to`.
-    pub destination: Endpoint,
+    pub destination: HostMatch,
     /// `os "…"`.
     pub os: Option<String>,
     /// `user`.
@@ -185,7 +185,7 @@ impl Rule {
     /// A rule that matches all packets.
     pub fn new(action: Action) -> Self {
         Self {
-            place: Place::default(),
+            place: Position::default(),
             number: 0,
             action,
             anchor: None,
@@ -195,8 +195,8 @@ impl Rule {
             interface: None,
             family: None,
             protocol: None,
-            source: Endpoint::default(),
-            destination: Endpoint::default(),
+            source: HostMatch::default(),
+            destination: HostMatch::default(),
             os: None,
             user: None,
             group: None,

@@ -6,14 +6,14 @@
 use std::net::IpAddr;
 
 use super::condition::Interface;
-use super::place::Place;
+use super::place::Position;
 use super::state::StatePolicy;
 
 /// A macro, an option or a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its position.
-    pub place: Place,
+    pub place: Position,
     /// Its value.
     pub value: SettingValue,
 }

@@ -32,11 +32,11 @@ pub const URG: u8 = 0x20;
 
 /// A packet, reassembled if it was fragmented, at one of pf's hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Packet {
+pub struct PolicyPacket {
     /// The direction of the hook.
-    pub direction: Direction,
+    pub direction: PolicyDirection,
     /// The interface of the hook.
-    pub interface: Interface,
+    pub interface: PolicyInterface,
     /// The source address.
     pub source: Ipv4Addr,
     /// The destination address.
@@ -53,7 +53,7 @@ pub struct Packet {
 
 /// The direction in which a packet crosses an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
+pub enum PolicyDirection {
     /// Into the Mac.
     In,
     /// Out of the Mac.
@@ -62,7 +62,7 @@ pub enum Direction {
 
 /// The kinds of interface that the policy distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Interface {
+pub enum PolicyInterface {
     /// lo0, for traffic of the Mac to itself.
     Loopback,
     /// The bridge of a provider, by its index in the plan's bridges.
@@ -82,7 +82,7 @@ pub enum Interface {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// Whether it passes, and if not, how the sender is notified.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
     /// The row of the table that decides.
     pub because: Because,
     /// The address translation; `None` if addresses are unchanged.
@@ -91,13 +91,13 @@ pub struct Decision {
 
 /// What happens to a packet at a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum PolicyVerdict {
     /// It passes and creates a state, by which replies pass too.
     Pass,
     /// It passes here without creating a state: it is evaluated again at the next hook, and so are replies.
     Carry,
     /// It is blocked, and the sender gets an answer.
-    Refuse(Answer),
+    Refuse(Refusal),
     /// It is blocked without an answer.
     Drop,
     /// It is not traffic of this network: no rule of the anchor may match it.
@@ -106,7 +106,7 @@ pub enum Verdict {
 
 /// The answer that the sender of a refused packet gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Answer {
+pub enum Refusal {
     /// A RST for TCP, an ICMP error for everything else.
     Usual,
     /// An ICMP error, because macOS creates no RST while checksums are incomplete.
@@ -176,7 +176,7 @@ pub struct Reassembly {
     pub clears_df: bool,
 }
 
-impl Packet {
+impl PolicyPacket {
     /// Whether it can open a connection: a TCP segment with SYN and without ACK, or any packet that is not TCP.
     pub fn opens(&self) -> bool {
         self.protocol != TCP || self.flags & (SYN | ACK) == SYN
@@ -207,7 +207,7 @@ impl Packet {
     }
 }
 
-impl Verdict {
+impl PolicyVerdict {
     /// Whether a rule of ours passes the packet here.
     pub fn passes(self) -> bool {
         matches!(self, Self::Pass | Self::Carry)
@@ -219,13 +219,13 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for PolicyVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pass => "passed",
             Self::Carry => "passed without a state",
-            Self::Refuse(Answer::Usual) => "refused with an answer",
-            Self::Refuse(Answer::Icmp) => "refused with an ICMP error",
+            Self::Refuse(Refusal::Usual) => "refused with an answer",
+            Self::Refuse(Refusal::Icmp) => "refused with an ICMP error",
             Self::Drop => "dropped silently",
             Self::Untouched => "left alone",
         })

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::{EndSet, ICMP, Policy, TCP, UDP};
 use crate::model::{Name, PortSet, Protocol};
-use crate::plan::Region;
+use crate::plan::AddressRegion;
 
 /// The parts of a policy.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct NetworkPart<'a> {
     /// The index of the provider's bridge in the plan.
     pub bridge: usize,
     /// Its addresses.
-    pub region: &'a Region,
+    pub region: &'a AddressRegion,
     /// The address of its gateway.
     pub gateway: Ipv4Addr,
     /// Whether it may open connections to the outside.

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::scene::{Link, Manner};
-use crate::model::End;
+use super::scene::{DrawnLink, LinkRole};
+use crate::model::Endpoint;
 
 /// The side of the lanes on which an endpoint is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
+pub enum LaneSide {
     /// To the left of the lanes.
     Left,
     /// To the right of the lanes.
@@ -18,24 +18,24 @@ pub enum Side {
 }
 
 /// The row and side at which each endpoint is connected to the lanes.
-pub type Spots = BTreeMap<End, (usize, Side)>;
+pub type Spots = BTreeMap<Endpoint, (usize, LaneSide)>;
 
 /// A link in its lane.
-pub struct Run<'a> {
+pub struct LaneRun<'a> {
     /// The link.
-    pub link: &'a Link,
+    pub link: &'a DrawnLink,
     /// The index of the lane, from 0 on the left.
     pub lane: usize,
     /// The first and the last row that it connects.
     pub rows: (usize, usize),
     /// Its connections: row, side, and what the endpoint may do.
-    pub taps: Vec<(usize, Side, Manner)>,
+    pub taps: Vec<(usize, LaneSide, LinkRole)>,
 }
 
 /// Assigns a lane to every link, from the top row down, long ones first; links in one lane have at least `apart` rows
 /// between them.
-pub fn runs<'a>(links: &'a [Link], spots: &Spots, apart: usize) -> Vec<Run<'a>> {
-    let mut runs: Vec<Run> = links.iter().filter_map(|link| run(link, spots)).collect();
+pub fn runs<'a>(links: &'a [DrawnLink], spots: &Spots, apart: usize) -> Vec<LaneRun<'a>> {
+    let mut runs: Vec<LaneRun> = links.iter().filter_map(|link| run(link, spots)).collect();
     let mut order: Vec<usize> = (0..runs.len()).collect();
     order.sort_by_key(|index| {
         let (first, last) = runs[*index].rows;
@@ -55,23 +55,24 @@ pub fn runs<'a>(links: &'a [Link], spots: &Spots, apart: usize) -> Vec<Run<'a>> 
     runs
 }
 
-fn run<'a>(link: &'a Link, spots: &Spots) -> Option<Run<'a>> {
-    let tap = |(end, manner): (&End, &Manner)| spots.get(end).map(|(row, side)| (*row, *side, *manner));
+fn run<'a>(link: &'a DrawnLink, spots: &Spots) -> Option<LaneRun<'a>> {
+    let tap =
+        |(end, manner): (&Endpoint, &LinkRole)| spots.get(end).map(|(row, side)| (*row, *side, *manner));
     let mut taps: Vec<_> = link.taps.iter().filter_map(tap).collect();
     taps.sort_by_key(|(row, side, _)| (*row, *side));
     let rows = (taps.first()?.0, taps.last()?.0);
-    Some(Run { link, lane: 0, rows, taps })
+    Some(LaneRun { link, lane: 0, rows, taps })
 }
 
 /// The lane to which the horizontal line of each connection must extend: the farthest one that it connects to.
-pub fn stubs(runs: &[Run]) -> BTreeMap<(usize, Side), usize> {
+pub fn stubs(runs: &[LaneRun]) -> BTreeMap<(usize, LaneSide), usize> {
     let mut stubs = BTreeMap::new();
     for run in runs {
         for (row, side, _) in &run.taps {
             let reach = stubs.entry((*row, *side)).or_insert(run.lane);
             *reach = match side {
-                Side::Left => run.lane.max(*reach),
-                Side::Right => run.lane.min(*reach),
+                LaneSide::Left => run.lane.max(*reach),
+                LaneSide::Right => run.lane.min(*reach),
             };
         }
     }
@@ -80,10 +81,10 @@ pub fn stubs(runs: &[Run]) -> BTreeMap<(usize, Side), usize> {
 
 /// Distributes items of these heights over two columns, each item into the one that is shorter. Returns the side and
 /// first row of each, and the height of the taller column.
-pub fn columns(heights: impl IntoIterator<Item = usize>) -> (Vec<(Side, usize)>, usize) {
+pub fn columns(heights: impl IntoIterator<Item = usize>) -> (Vec<(LaneSide, usize)>, usize) {
     let mut ends = [0, 0];
     let places = heights.into_iter().map(|height| {
-        let (side, column) = if ends[0] <= ends[1] { (Side::Left, 0) } else { (Side::Right, 1) };
+        let (side, column) = if ends[0] <= ends[1] { (LaneSide::Left, 0) } else { (LaneSide::Right, 1) };
         let row = ends[column];
         ends[column] += height;
         (side, row)

@@ -21,7 +21,7 @@ const FEW_LINES: usize = 300;
 
 /// The side of the links on which a box is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
+pub enum Column {
     /// To the left of the links.
     Left,
     /// To the right of the links.
@@ -30,7 +30,7 @@ pub enum Side {
 
 /// An endpoint of a link: the slot of a box, and what the endpoint may do.
 #[derive(Debug, Clone, Copy)]
-pub struct Joint {
+pub struct BoxEndpoint {
     /// The index of the box.
     pub boxed: usize,
     /// The slot: 0 is the heading, rows count from 1.
@@ -47,14 +47,14 @@ pub struct Joined {
     /// In pixels.
     pub height: usize,
     /// Its endpoints.
-    pub joints: Vec<Joint>,
+    pub joints: Vec<BoxEndpoint>,
 }
 
 /// A box with its position.
 #[derive(Debug, Clone)]
-pub struct Placed {
+pub struct PlacedBox {
     /// The column.
-    pub side: Side,
+    pub side: Column,
     /// The y coordinate of its upper edge.
     pub y: usize,
     /// The heights of its slots.
@@ -65,7 +65,7 @@ pub struct Placed {
 #[derive(Debug)]
 pub struct Layout {
     /// The boxes, in their given order.
-    pub boxes: Vec<Placed>,
+    pub boxes: Vec<PlacedBox>,
     /// The y coordinate of each link's upper edge.
     pub links: Vec<usize>,
     /// For each link, the y coordinates at which its lines meet the boxes.
@@ -95,10 +95,10 @@ fn roomy(slots: &[Vec<usize>], links: &[Joined]) -> Vec<Vec<usize>> {
 }
 
 /// Chooses the side of each box.
-fn sides(heights: &[usize], links: &[Joined]) -> Vec<Side> {
+fn sides(heights: &[usize], links: &[Joined]) -> Vec<Column> {
     let count = heights.len();
-    let mut side: Vec<Side> =
-        (0..count).map(|it| if it % 2 == 0 { Side::Left } else { Side::Right }).collect();
+    let mut side: Vec<Column> =
+        (0..count).map(|it| if it % 2 == 0 { Column::Left } else { Column::Right }).collect();
     // For each pair of connected boxes: they should be on different sides, with the source on the left.
     let mut wishes: Vec<Vec<(usize, bool, i64)>> = vec![Vec::new(); count];
     for link in links.iter().filter(|link| link.joints.len() <= 12) {
@@ -110,23 +110,23 @@ fn sides(heights: &[usize], links: &[Joined]) -> Vec<Side> {
         }
     }
     let average = (heights.iter().sum::<usize>() / count.max(1)).max(1);
-    let cost_of = |side: &[Side], boxed: usize| -> i64 {
+    let cost_of = |side: &[Column], boxed: usize| -> i64 {
         let one = |(other, opens, weight): &(usize, bool, i64)| {
-            let wanted = if *opens { Side::Left } else { Side::Right };
+            let wanted = if *opens { Column::Left } else { Column::Right };
             let apart = if side[boxed] == side[*other] { 20 } else { 0 };
             let against = if side[boxed] == wanted { 0 } else { 6 };
             weight * (apart + against)
         };
         wishes[boxed].iter().map(one).sum()
     };
-    let balance = |side: &[Side]| -> i64 {
+    let balance = |side: &[Column]| -> i64 {
         let of = |wanted| -> usize {
             heights.iter().zip(side).filter(|(_, side)| **side == wanted).map(|(height, _)| height).sum()
         };
-        let tenths = of(Side::Left).abs_diff(of(Side::Right)) * 10 / average;
+        let tenths = of(Column::Left).abs_diff(of(Column::Right)) * 10 / average;
         i64::try_from(tenths).unwrap_or(i64::MAX) * 3
     };
-    let other = |side: Side| if side == Side::Left { Side::Right } else { Side::Left };
+    let other = |side: Column| if side == Column::Left { Column::Right } else { Column::Left };
     for _ in 0..8 {
         let mut better = false;
         for boxed in 0..count {
@@ -143,7 +143,7 @@ fn sides(heights: &[usize], links: &[Joined]) -> Vec<Side> {
                 if side[a] == side[b] {
                     continue;
                 }
-                let cost = |side: &[Side]| cost_of(side, a) + cost_of(side, b);
+                let cost = |side: &[Column]| cost_of(side, a) + cost_of(side, b);
                 let before = cost(&side) * 2 + balance(&side);
                 side.swap(a, b);
                 if cost(&side) * 2 + balance(&side) < before {
@@ -164,7 +164,7 @@ struct Work<'a> {
     slots: Vec<Vec<usize>>,
     heights: Vec<usize>,
     links: &'a [Joined],
-    sides: Vec<Side>,
+    sides: Vec<Column>,
     /// The boxes of each column, from top to bottom.
     boxes: [Vec<usize>; 2],
     /// The links, from top to bottom.
@@ -173,7 +173,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn column(&self, boxed: usize) -> usize {
-        usize::from(self.sides[boxed] == Side::Right)
+        usize::from(self.sides[boxed] == Column::Right)
     }
 
     /// Sorts boxes and links to reduce crossings.
@@ -263,7 +263,7 @@ impl Work<'_> {
     }
 
     /// The y coordinate of the middle of an endpoint's slot.
-    fn middle(&self, boxes: &[usize], joint: &Joint) -> usize {
+    fn middle(&self, boxes: &[usize], joint: &BoxEndpoint) -> usize {
         let slots = &self.slots[joint.boxed];
         boxes[joint.boxed] + slots[..joint.slot].iter().sum::<usize>() + slots[joint.slot] / 2
     }
@@ -338,7 +338,7 @@ impl Work<'_> {
         let ends = ends.chain(links.iter().zip(self.links).map(|(y, link)| y + link.height));
         let height = ends.max().unwrap_or(0);
         let placed = boxes.into_iter().zip(self.sides).zip(self.slots);
-        let boxes = placed.map(|((y, side), slots)| Placed { side, y, slots }).collect();
+        let boxes = placed.map(|((y, side), slots)| PlacedBox { side, y, slots }).collect();
         Layout { boxes, links, joints, height }
     }
 }
@@ -411,18 +411,18 @@ fn sorted(numbers: &mut [usize], room: &mut [usize]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Joined, Joint, Side, inversions, layout, level};
+    use super::{BoxEndpoint, Column, Joined, inversions, layout, level};
 
     fn link(from: usize, to: usize) -> Joined {
-        let joint = |boxed, opens| Joint { boxed, slot: 0, opens, reached: !opens };
+        let joint = |boxed, opens| BoxEndpoint { boxed, slot: 0, opens, reached: !opens };
         Joined { height: 20, joints: vec![joint(from, true), joint(to, false)] }
     }
 
     #[test]
     fn whoever_opens_stands_on_the_left() {
         let found = layout(&vec![vec![40]; 4], 0, &[link(3, 0), link(2, 1), link(3, 1)]);
-        let sides: Vec<Side> = found.boxes.iter().map(|it| it.side).collect();
-        assert_eq!(sides, [Side::Right, Side::Right, Side::Left, Side::Left]);
+        let sides: Vec<Column> = found.boxes.iter().map(|it| it.side).collect();
+        assert_eq!(sides, [Column::Right, Column::Right, Column::Left, Column::Left]);
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use std::fmt::Write;
 
-use super::scene::{CONDITIONS, Cell, Group, Link, MAC, Manner, OUTSIDE, Scene};
+use super::scene::{CONDITIONS, DrawnLink, LinkRole, MAC, OUTSIDE, ProviderBox, Scene, VolumeCell};
 use super::{KernelNames, MOST_LINKS};
 use crate::identity::COLOURS;
-use crate::model::{End, Name};
+use crate::model::{Endpoint, Name};
 use crate::plan::Plan;
 
 /// Lines that Mermaid draws, unless its own configuration says more.
@@ -38,9 +38,9 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> String {
         for (end, manner) in &link.taps {
             let end = id(end);
             let _ = match manner {
-                Manner::Opens => writeln!(out, "  {end} --> {node}"),
-                Manner::Reached => writeln!(out, "  {node} --> {end}"),
-                Manner::Both => writeln!(out, "  {end} <--> {node}"),
+                LinkRole::Opens => writeln!(out, "  {end} --> {node}"),
+                LinkRole::Reached => writeln!(out, "  {node} --> {end}"),
+                LinkRole::Both => writeln!(out, "  {end} <--> {node}"),
             };
         }
     }
@@ -60,16 +60,16 @@ pub fn mermaid(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> String {
 }
 
 /// As many links as there is room for: Mermaid refuses a drawing with more lines.
-fn few(links: &[Link]) -> &[Link] {
+fn few(links: &[DrawnLink]) -> &[DrawnLink] {
     let mut count = 0;
-    let fits = |link: &&Link| {
+    let fits = |link: &&DrawnLink| {
         count += link.taps.len();
         count < MOST_LINES
     };
     &links[..links.iter().take(MOST_LINKS).take_while(fits).count()]
 }
 
-fn boxed(group: &Group, out: &mut String) {
+fn boxed(group: &ProviderBox, out: &mut String) {
     let node = id(&group.end);
     let _ = writeln!(
         out,
@@ -97,17 +97,17 @@ fn localhost(scene: &Scene, out: &mut String) {
     out.push_str("    end\n");
 }
 
-fn label(cell: &Cell) -> String {
+fn label(cell: &VolumeCell) -> String {
     let lines: Vec<&str> =
         cell.port.iter().map(String::as_str).chain([cell.name.as_str(), &cell.address]).collect();
     quoted(&lines)
 }
 
 /// The identifier of a node. The underscore cannot occur in names, and the prefix avoids Mermaid's keywords (`end`).
-fn id(end: &End) -> String {
+fn id(end: &Endpoint) -> String {
     match end {
-        End::Provider(name) => format!("provider_{name}"),
-        End::Volume(name) => format!("volume_{name}"),
+        Endpoint::Provider(name) => format!("provider_{name}"),
+        Endpoint::Volume(name) => format!("volume_{name}"),
     }
 }
 

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::KernelNames;
 use crate::identity::{Identities, Identity, natural};
-use crate::model::{Conditions, End, Link as Declared, Name, ProviderAttachment, VolumeAttachment};
-use crate::plan::{Bridge, Pipe, Plan, Volume};
+use crate::model::{Conditions, Endpoint, Link as Declared, Name, ProviderAttachment, VolumeAttachment};
+use crate::plan::{Bridge, Pipe, Plan, PlannedVolume};
 
 /// The content of a picture.
 pub struct Scene {
     /// The providers, in natural order of names.
-    pub groups: Vec<Group>,
+    pub groups: Vec<ProviderBox>,
     /// The localhost aliases and published ports.
-    pub localhost: Localhost,
+    pub localhost: LocalhostBox,
     /// The providers that may reach the outside, in words.
     pub internet: String,
     /// The links, in order of their index.
-    pub links: Vec<Link>,
+    pub links: Vec<DrawnLink>,
     /// Whether some of them have conditions.
     pub conditions: bool,
     /// What is left out because nobody asked for it, in words.
@@ -32,13 +32,13 @@ pub const CONDITIONS: &str =
     "Conditions hold for whatever passes between their ends; a volume's before its provider's.";
 
 /// A provider, drawn as a box.
-pub struct Group {
+pub struct ProviderBox {
     /// The name of the provider.
     pub name: String,
     /// The colour and shape of the provider.
     pub identity: Identity,
     /// The provider as an endpoint of links.
-    pub end: End,
+    pub end: Endpoint,
     /// The names of the bridge: logical, and kernel if known.
     pub bridge: String,
     /// The bridge's address.
@@ -48,13 +48,13 @@ pub struct Group {
     /// Whether it may reach the outside.
     pub internet: bool,
     /// Its volumes, in natural order of names.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<VolumeCell>,
 }
 
 /// A volume.
-pub struct Cell {
+pub struct VolumeCell {
     /// The volume as an endpoint of links.
-    pub end: End,
+    pub end: Endpoint,
     /// The names of the port that attaches it to the bridge, if it has one.
     pub port: Option<String>,
     /// The name of the volume.
@@ -66,7 +66,7 @@ pub struct Cell {
 }
 
 /// The localhost group.
-pub struct Localhost {
+pub struct LocalhostBox {
     /// Its logical name.
     pub bridge: String,
     /// The Mac's own alias in it.
@@ -76,7 +76,7 @@ pub struct Localhost {
 }
 
 /// A link.
-pub struct Link {
+pub struct DrawnLink {
     /// Its index in the list.
     pub index: usize,
     /// Its name: `links.0`.
@@ -90,12 +90,12 @@ pub struct Link {
     /// Whether its sources, and its destinations, include all of several providers.
     pub everywhere: [bool; 2],
     /// Its endpoints, and what each may do.
-    pub taps: BTreeMap<End, Manner>,
+    pub taps: BTreeMap<Endpoint, LinkRole>,
 }
 
 /// What an endpoint may do according to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum LinkRole {
     /// Open connections.
     Opens,
     /// Be reached.
@@ -107,11 +107,11 @@ pub enum Manner {
 impl Scene {
     /// The scene of a plan, or of the part of it that is around some providers.
     pub fn of(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Self {
-        let part = Part::of(plan, around);
+        let part = Excerpt::of(plan, around);
         let named = Named { plan, kernel, identities: Identities::of(plan) };
         let mut bridges: Vec<&Bridge> = plan.bridges.iter().collect();
         bridges.sort_by_key(|bridge| natural(bridge.provider.as_str()));
-        let mut volumes: BTreeMap<&str, Vec<&Volume>> = BTreeMap::new();
+        let mut volumes: BTreeMap<&str, Vec<&PlannedVolume>> = BTreeMap::new();
         for volume in &plan.volumes {
             volumes.entry(volume.provider.as_str()).or_default().push(volume);
         }
@@ -123,7 +123,7 @@ impl Scene {
             bridges.iter().filter(|it| part.providers.contains(&it.provider)).map(provider).collect();
         let drawn =
             plan.links.iter().filter(|it| part.links.contains(&it.index)).map(|link| drawn(plan, link));
-        let mut links: Vec<Link> = drawn.collect();
+        let mut links: Vec<DrawnLink> = drawn.collect();
         links.sort_by_key(|link| link.index);
         Self {
             groups,
@@ -152,14 +152,14 @@ impl Scene {
 }
 
 /// The part of a plan that is drawn.
-pub struct Part {
+pub struct Excerpt {
     /// Providers.
     pub providers: BTreeSet<Name>,
     /// Links, by their numbers.
     pub links: BTreeSet<usize>,
 }
 
-impl Part {
+impl Excerpt {
     /// Links that name some providers or volumes of theirs, and whoever else those name; without providers, all.
     pub fn of(plan: &Plan, around: &[Name]) -> Self {
         let all = || plan.bridges.iter().map(|it| it.provider.clone());
@@ -189,7 +189,7 @@ impl Part {
     }
 }
 
-impl Link {
+impl DrawnLink {
     /// The link in one line, without its name: `aws -> azure, tcp 2379`.
     pub fn words(&self) -> String {
         format!("{}, {}", self.ends, self.says.join(", "))
@@ -227,17 +227,17 @@ impl Named<'_> {
         }
     }
 
-    fn provider(&self, bridge: &Bridge, mut volumes: Vec<&Volume>) -> Group {
+    fn provider(&self, bridge: &Bridge, mut volumes: Vec<&PlannedVolume>) -> ProviderBox {
         let attachment = match bridge.attachment {
             ProviderAttachment::Bridge => "",
             ProviderAttachment::Vmnet => " (vmnet)",
         };
         let mac = self.plan.mac_of(bridge).map_or(String::new(), |mac| format!(" on {mac}"));
         volumes.sort_by_key(|volume| natural(volume.name.as_str()));
-        Group {
+        ProviderBox {
             name: bridge.provider.to_string(),
             identity: self.identities.provider(&bridge.provider),
-            end: End::Provider(bridge.provider.clone()),
+            end: Endpoint::Provider(bridge.provider.clone()),
             bridge: format!("{}{attachment}{mac}", self.name(bridge.logical.as_str())),
             gateway: bridge.gateway.to_string(),
             network: bridge.network.to_string(),
@@ -246,15 +246,15 @@ impl Named<'_> {
         }
     }
 
-    fn volume(&self, volume: &Volume) -> Cell {
+    fn volume(&self, volume: &PlannedVolume) -> VolumeCell {
         let (mark, served) = match volume.attachment {
             VolumeAttachment::Host if !volume.is_here() => ("", "served by another Mac"),
             VolumeAttachment::Host => ("", "served by this Mac"),
             VolumeAttachment::Guest => (" (VM)", "served by a VM"),
         };
         let mount = volume.mount_point.as_ref().map(|path| format!(", only while {path} is mounted"));
-        Cell {
-            end: End::Volume(volume.name.clone()),
+        VolumeCell {
+            end: Endpoint::Volume(volume.name.clone()),
             port: volume.port.as_ref().map(|port| self.name(port.as_str())),
             name: volume.name.to_string(),
             address: format!("{}{mark}", volume.address),
@@ -263,24 +263,24 @@ impl Named<'_> {
     }
 }
 
-fn localhost(plan: &Plan, part: &Part) -> Localhost {
-    let shown: BTreeMap<&Name, &Volume> = plan
+fn localhost(plan: &Plan, part: &Excerpt) -> LocalhostBox {
+    let shown: BTreeMap<&Name, &PlannedVolume> = plan
         .volumes
         .iter()
         .filter(|it| part.providers.contains(&it.provider))
         .map(|it| (&it.name, it))
         .collect();
-    let mut aliases: Vec<(std::net::Ipv4Addr, &Volume)> =
+    let mut aliases: Vec<(std::net::Ipv4Addr, &PlannedVolume)> =
         shown.values().filter_map(|volume| Some((volume.alias?, *volume))).collect();
     aliases.sort_by_key(|(alias, _)| *alias);
-    let alias = |(alias, volume): (std::net::Ipv4Addr, &Volume)| {
+    let alias = |(alias, volume): (std::net::Ipv4Addr, &PlannedVolume)| {
         let name = volume.name.to_string();
         (alias.to_string(), name.clone(), name)
     };
     let publish = |it: &crate::plan::Publish| {
         (format!("{}:{}", it.alias, it.port), format!("-> {}", it.address), it.volume.to_string())
     };
-    Localhost {
+    LocalhostBox {
         bridge: plan.localhost.logical.to_string(),
         gateway: plan.localhost.gateway.to_string(),
         lines: aliases
@@ -291,18 +291,20 @@ fn localhost(plan: &Plan, part: &Part) -> Localhost {
     }
 }
 
-fn drawn(plan: &Plan, link: &Declared) -> Link {
+fn drawn(plan: &Plan, link: &Declared) -> DrawnLink {
     let both = link.bidirectional && link.from != link.to;
-    let mut taps: BTreeMap<End, Manner> = link.from.iter().map(|end| (end.clone(), Manner::Opens)).collect();
+    let mut taps: BTreeMap<Endpoint, LinkRole> =
+        link.from.iter().map(|end| (end.clone(), LinkRole::Opens)).collect();
     for end in &link.to {
-        taps.entry(end.clone()).and_modify(|manner| *manner = Manner::Both).or_insert(Manner::Reached);
+        taps.entry(end.clone()).and_modify(|manner| *manner = LinkRole::Both).or_insert(LinkRole::Reached);
     }
     if both {
         for manner in taps.values_mut() {
-            *manner = Manner::Both;
+            *manner = LinkRole::Both;
         }
     }
-    let all: BTreeSet<End> = plan.bridges.iter().map(|it| End::Provider(it.provider.clone())).collect();
+    let all: BTreeSet<Endpoint> =
+        plan.bridges.iter().map(|it| Endpoint::Provider(it.provider.clone())).collect();
     let mut says = link.manner();
     // Conditions depend on endpoints only, so those of another link can apply to this link's packets.
     says.extend(link.conditions.is_none().then(|| alike(plan, link)).flatten().map(|like| like.to_string()));
@@ -312,10 +314,10 @@ fn drawn(plan: &Plan, link: &Declared) -> Link {
             && pipe.conditions.span.is_some_and(|span| span.from <= span.to)
     });
     says.extend(derived.filter_map(|pipe| pipe.conditions.words().into_iter().next().flatten()));
-    let ends = |ends: &BTreeSet<End>| {
+    let ends = |ends: &BTreeSet<Endpoint>| {
         crate::plan::flows::words(&ends.iter().cloned().collect::<Vec<_>>(), &plan.bridges)
     };
-    Link {
+    DrawnLink {
         index: link.index,
         name: format!("links.{}", link.index),
         says,
@@ -333,7 +335,8 @@ fn alike(plan: &Plan, link: &Declared) -> Option<Conditions> {
     }
     let mut found = None;
     for (from, to) in link.directions() {
-        let (from, to): (Vec<End>, Vec<End>) = (from.iter().cloned().collect(), to.iter().cloned().collect());
+        let (from, to): (Vec<Endpoint>, Vec<Endpoint>) =
+            (from.iter().cloned().collect(), to.iter().cloned().collect());
         let conditions = alike_one_way(plan, &from, &to)?;
         if found.is_some_and(|it| it != conditions) {
             return None;
@@ -343,10 +346,10 @@ fn alike(plan: &Plan, link: &Declared) -> Option<Conditions> {
     found
 }
 
-fn alike_one_way(plan: &Plan, senders: &[End], receivers: &[End]) -> Option<Conditions> {
+fn alike_one_way(plan: &Plan, senders: &[Endpoint], receivers: &[Endpoint]) -> Option<Conditions> {
     let met: Vec<&Pipe> = plan.pipes.iter().filter(|pipe| meets(plan, pipe, senders, receivers)).collect();
-    let breadth = |ends: &[End], end: &End| {
-        let whole = plan.provider_of(end).is_some_and(|it| ends.contains(&End::Provider(it.clone())));
+    let breadth = |ends: &[Endpoint], end: &Endpoint| {
+        let whole = plan.provider_of(end).is_some_and(|it| ends.contains(&Endpoint::Provider(it.clone())));
         if whole { Some(1) } else { ends.contains(end).then_some(0) }
     };
     let pairs = senders.iter().flat_map(|from| receivers.iter().map(move |to| (from, to)));
@@ -372,14 +375,14 @@ fn alike_one_way(plan: &Plan, senders: &[End], receivers: &[End]) -> Option<Cond
 }
 
 /// Whether a pipe has packets from some of these senders to some of these receivers.
-fn meets(plan: &Plan, pipe: &Pipe, senders: &[End], receivers: &[End]) -> bool {
+fn meets(plan: &Plan, pipe: &Pipe, senders: &[Endpoint], receivers: &[Endpoint]) -> bool {
     let mut senders = pipe.from.iter().filter(|end| touches(plan, senders, end));
-    let receivers: Vec<&End> = pipe.to.iter().filter(|end| touches(plan, receivers, end)).collect();
+    let receivers: Vec<&Endpoint> = pipe.to.iter().filter(|end| touches(plan, receivers, end)).collect();
     senders.any(|from| receivers.iter().any(|to| plan.provider_of(from) != plan.provider_of(to)))
 }
 
 /// Whether an endpoint shares addresses with one of these.
-fn touches(plan: &Plan, ends: &[End], end: &End) -> bool {
-    let is_broad = |a: &End, b: &End| matches!(a, End::Provider(name) if plan.provider_of(b) == Some(name));
+fn touches(plan: &Plan, ends: &[Endpoint], end: &Endpoint) -> bool {
+    let is_broad = |a: &Endpoint, b: &Endpoint| matches!(a, Endpoint::Provider(name) if plan.provider_of(b) == Some(name));
     ends.iter().any(|other| other == end || is_broad(other, end) || is_broad(end, other))
 }

@@ -14,7 +14,7 @@ use super::scene::{CONDITIONS, MAC, OUTSIDE, Scene};
 use crate::identity::COLOURS;
 use crate::model::Name;
 use crate::plan::Plan;
-use crate::render::{Error, engine};
+use crate::render::{RenderError, engine};
 use boxes::Boxes;
 use elements::{Alias, Boxed, LINE, Linked, MARGIN, PAD, Rectangle, Styled, Text, cut};
 use sheet::Sheet;
@@ -36,7 +36,7 @@ struct Drawing {
 }
 
 /// The drawing, with its newline.
-pub fn svg(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Result<String, Error> {
+pub fn svg(plan: &Plan, kernel: &KernelNames, around: &[Name]) -> Result<String, RenderError> {
     let scene = Scene::of(plan, kernel, around);
     engine::render("picture/topology.svg", drawing(plan, &scene))
 }

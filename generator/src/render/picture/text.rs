@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::lanes::{self, Run, Side, Spots};
-use super::scene::{CONDITIONS, Group, Localhost, MAC, Manner, OUTSIDE, Scene};
+use super::lanes::{self, LaneRun, LaneSide, Spots};
+use super::scene::{CONDITIONS, LinkRole, LocalhostBox, MAC, OUTSIDE, ProviderBox, Scene};
 use super::{KernelNames, WIDTH};
-use crate::model::{End, Name};
+use crate::model::{Endpoint, Name};
 use crate::plan::Plan;
 
 /// The maximum width of a line inside a provider's box; two boxes, the frame and three lanes still fit.
@@ -47,11 +47,11 @@ struct Boxed {
     title: Vec<String>,
     cells: Vec<Vec<String>>,
     /// Endpoints, each with the range of its lines counted from the top of the box.
-    joints: Vec<(End, std::ops::Range<usize>)>,
+    joints: Vec<(Endpoint, std::ops::Range<usize>)>,
 }
 
 impl Boxed {
-    fn of(group: &Group) -> Self {
+    fn of(group: &ProviderBox) -> Self {
         let internet = if group.internet { "NAT to the internet" } else { "no internet" };
         let heading = [
             format!("{} {}", group.identity.mark(), group.name),
@@ -73,7 +73,7 @@ impl Boxed {
         boxed
     }
 
-    fn of_localhost(localhost: &Localhost) -> Self {
+    fn of_localhost(localhost: &LocalhostBox) -> Self {
         let heading = [
             "localhost".to_owned(),
             localhost.bridge.clone(),
@@ -116,8 +116,8 @@ impl Boxed {
 
 /// Everything inside the frame, with its position.
 struct Drawing<'a> {
-    boxes: Vec<(Boxed, Side, usize)>,
-    runs: Vec<Run<'a>>,
+    boxes: Vec<(Boxed, LaneSide, usize)>,
+    runs: Vec<LaneRun<'a>>,
     /// The number of lanes that are drawn; links in further lanes are only listed.
     lanes: usize,
     inner: usize,
@@ -132,7 +132,7 @@ impl<'a> Drawing<'a> {
         let mut spots = Spots::new();
         for (boxed, side, top) in &boxes {
             // Connections of the two sides never share a row: it would be ambiguous which lane belongs to which.
-            let parity = usize::from(*side == Side::Right);
+            let parity = usize::from(*side == LaneSide::Right);
             for (end, lines) in &boxed.joints {
                 let row = lines.clone().map(|line| top + line).find(|row| row % 2 == parity);
                 spots.extend(row.map(|row| (end.clone(), (row, *side))));
@@ -160,7 +160,7 @@ impl<'a> Drawing<'a> {
         let mut canvas =
             Canvas(vec![vec![' '; self.right() + self.inner + 4]; self.height.saturating_sub(1)]);
         for (boxed, side, top) in &self.boxes {
-            let x = if *side == Side::Left { 0 } else { self.right() };
+            let x = if *side == LaneSide::Left { 0 } else { self.right() };
             for (row, line) in boxed.lines(self.inner).iter().enumerate() {
                 canvas.put(x, top + row, line);
             }
@@ -173,15 +173,15 @@ impl<'a> Drawing<'a> {
         let stubs = lanes::stubs(&self.runs);
         for ((row, side), lane) in &stubs {
             let (from, to) = match side {
-                Side::Left => (self.inner + 3, self.x(*lane)),
-                Side::Right => (self.x(*lane), self.right()),
+                LaneSide::Left => (self.inner + 3, self.x(*lane)),
+                LaneSide::Right => (self.x(*lane), self.right()),
             };
             for x in from..=to {
                 canvas.cross(x, *row);
             }
             match side {
-                Side::Left => canvas.put(from, *row, "├"),
-                Side::Right => canvas.put(to, *row, "┤"),
+                LaneSide::Left => canvas.put(from, *row, "├"),
+                LaneSide::Right => canvas.put(to, *row, "┤"),
             }
         }
         for run in &self.runs {
@@ -229,11 +229,11 @@ impl Canvas {
 }
 
 /// The arrow of a connection: both ways for both, out of the box for a source, into it for a destination.
-fn mark(side: Side, manner: Manner) -> &'static str {
+fn mark(side: LaneSide, manner: LinkRole) -> &'static str {
     match (manner, side) {
-        (Manner::Both, _) => "↔",
-        (Manner::Opens, Side::Left) | (Manner::Reached, Side::Right) => "▶",
-        (Manner::Opens, Side::Right) | (Manner::Reached, Side::Left) => "◀",
+        (LinkRole::Both, _) => "↔",
+        (LinkRole::Opens, LaneSide::Left) | (LinkRole::Reached, LaneSide::Right) => "▶",
+        (LinkRole::Opens, LaneSide::Right) | (LinkRole::Reached, LaneSide::Left) => "◀",
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::super::host::{Path, Sender};
+use super::super::host::{ChosenRoute, Sender};
 use super::super::interface::Over;
 use super::super::trace::Delivery;
 use super::packet::{Bytes, Forwarded, Moving, Sent};
@@ -19,7 +19,7 @@ const IPSEC: [u8; 2] = [50, 51];
 
 impl Walk<'_> {
     /// Sends an ICMP redirect to a host that could reach the next hop directly, whatever pf decides about the packet.
-    pub(super) fn redirect(&mut self, packet: &Moving, path: &Path) {
+    pub(super) fn redirect(&mut self, packet: &Moving, path: &ChosenRoute) {
         let Some(Forwarded { sent, came }) = &packet.forwarded else { return };
         let network = self.topology.host().network(path.over, path.address);
         let is_near = network.is_some_and(|network| network.contains(&sent.datagram.source()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::interface::Over;
 use super::super::node::NodeId;
-use super::super::trace::{Hop, Made, Piped, Story};
+use super::super::trace::{Made, PacketTrace, PipePassage, TracedHook};
 use crate::pf::eval::{Detail, Form, Inner, Passage, Scrubbed, TCP, Transport};
 use crate::pf::syntax::Direction;
 use crate::wire::{self, Datagram, Offload, answer};
@@ -57,8 +57,8 @@ pub(super) struct Moving<'b> {
     /// The packet at that time; empty if stories are not recorded.
     pub(super) before: Vec<u8>,
     /// The pipes that it went through at this hook.
-    pub(super) pipes: Vec<Piped>,
-    pub(super) story: Option<Story>,
+    pub(super) pipes: Vec<PipePassage>,
+    pub(super) story: Option<PacketTrace>,
 }
 
 /// The packet as it arrived, for ICMP errors about a packet that the Mac forwards.
@@ -164,7 +164,7 @@ pub(super) fn told(packet: &mut Moving, direction: Direction, over: Over, made: 
     let before = pipes.last().map_or(&bytes, |piped| &piped.bytes);
     let now = (*before != after && !matches!(made, Made::Swallowed)).then_some(after);
     if let Some(story) = &mut packet.story {
-        story.hops.push(Hop { at, number, direction, over, made, pipes, bytes, now });
+        story.hops.push(TracedHook { at, number, direction, over, made, pipes, bytes, now });
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::scene::{Cell, Group, Scene};
+use super::super::scene::{ProviderBox, Scene, VolumeCell};
 use super::elements::{FEW_BOXES, LINE, PAD, Rectangle, Row, Text, bold, cut, small, wide};
-use crate::model::End;
+use crate::model::Endpoint;
 
 /// The height of a volume's row.
 const ROW: usize = 22;
@@ -24,19 +24,19 @@ pub struct Boxes<'a> {
     /// The width, which is common to all boxes.
     pub width: usize,
     /// For each endpoint that is shown, the index of its box and its slot there.
-    pub ends: HashMap<&'a End, (usize, usize)>,
+    pub ends: HashMap<&'a Endpoint, (usize, usize)>,
 }
 
 /// The content of a box.
 pub struct Content<'a> {
     /// The provider.
-    pub group: &'a Group,
+    pub group: &'a ProviderBox,
     /// The lines of the heading after the name.
     pub facts: Vec<String>,
     /// The volumes that have a row.
-    pub cells: Vec<&'a Cell>,
+    pub cells: Vec<&'a VolumeCell>,
     /// The volumes that are only counted.
-    pub hidden: Vec<&'a Cell>,
+    pub hidden: Vec<&'a VolumeCell>,
     /// Whether the network is on the same line as the name.
     pub is_one_line: bool,
 }
@@ -45,11 +45,11 @@ impl<'a> Boxes<'a> {
     /// The boxes of a scene.
     pub fn of(scene: &'a Scene) -> Self {
         let total: usize = scene.groups.iter().map(|group| group.cells.len()).sum();
-        let named: HashSet<&End> = scene.links.iter().flat_map(|link| link.taps.keys()).collect();
+        let named: HashSet<&Endpoint> = scene.links.iter().flat_map(|link| link.taps.keys()).collect();
         let shows_all = total <= MOST_ROWS;
-        let content = |group: &'a Group| {
+        let content = |group: &'a ProviderBox| {
             let is_one_line = scene.groups.len() > FEW_BOXES;
-            let (cells, hidden): (Vec<&Cell>, Vec<&Cell>) =
+            let (cells, hidden): (Vec<&VolumeCell>, Vec<&VolumeCell>) =
                 group.cells.iter().partition(|cell| shows_all || named.contains(&cell.end));
             Content { group, facts: facts(group, is_one_line), cells, hidden, is_one_line }
         };
@@ -72,15 +72,15 @@ impl<'a> Boxes<'a> {
     }
 }
 
-fn row(cell: &Cell) -> usize {
+fn row(cell: &VolumeCell) -> usize {
     if has_kernel_name(cell) { TALL } else { ROW }
 }
 
-fn has_kernel_name(cell: &Cell) -> bool {
+fn has_kernel_name(cell: &VolumeCell) -> bool {
     cell.port.as_ref().is_some_and(|port| port.contains(" = "))
 }
 
-fn facts(group: &Group, is_one_line: bool) -> Vec<String> {
+fn facts(group: &ProviderBox, is_one_line: bool) -> Vec<String> {
     let internet = if group.internet { "NAT to the internet" } else { "no internet" };
     if is_one_line {
         let kernel = group.bridge.contains(" = ").then(|| group.bridge.clone());
@@ -209,7 +209,7 @@ impl Content<'_> {
     }
 }
 
-fn names(cells: &[&Cell]) -> String {
+fn names(cells: &[&VolumeCell]) -> String {
     let shown: Vec<&str> = cells.iter().take(MOST_NAMES).map(|cell| cell.name.as_str()).collect();
     let more = cells.len().saturating_sub(MOST_NAMES);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };

@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use super::super::layout::{Joined, Joint, Layout, Side, layout};
-use super::super::scene::{Link, MAC, Manner, OUTSIDE, Scene};
+use super::super::layout::{BoxEndpoint, Column, Joined, Layout, layout};
+use super::super::scene::{DrawnLink, LinkRole, MAC, OUTSIDE, Scene};
 use super::super::text::wrapped;
 use super::boxes::{Boxes, FOOT};
 use super::elements::{
     Alias, Boxed, FEW_LINES, LABEL, LINE, Line, Linked, MARGIN, MOST_ALIASES, MOST_LINKS, PAD, Rectangle,
     Styled, Text, bold, cut, small, wide,
 };
-use crate::model::End;
+use crate::model::Endpoint;
 
 /// The distance between boxes.
 const GAP: usize = 14;
@@ -43,7 +43,7 @@ pub struct Sheet {
 struct Drawn {
     link: usize,
     label: Vec<(&'static str, String)>,
-    ends: Vec<End>,
+    ends: Vec<Endpoint>,
 }
 
 impl Sheet {
@@ -60,10 +60,11 @@ impl Sheet {
             if drawn.len() == MOST_LINKS {
                 continue;
             }
-            let is_word =
-                |end: &End| is_many && matches!(end, End::Provider(_)) && link.everywhere != [false, false];
-            let shown = |(end, _): &(&End, &Manner)| !is_word(end) && by_end.contains_key(end);
-            let (ends, joints): (Vec<End>, Vec<Joint>) = link
+            let is_word = |end: &Endpoint| {
+                is_many && matches!(end, Endpoint::Provider(_)) && link.everywhere != [false, false]
+            };
+            let shown = |(end, _): &(&Endpoint, &LinkRole)| !is_word(end) && by_end.contains_key(end);
+            let (ends, joints): (Vec<Endpoint>, Vec<BoxEndpoint>) = link
                 .taps
                 .iter()
                 .filter(shown)
@@ -190,9 +191,9 @@ impl Sheet {
     /// The y coordinates at which the lines of a link meet its label: on each side from top to bottom, in the order of
     /// their boxes.
     fn spread(&self, boxes: &Boxes, drawn: &Drawn, joints: &[usize], height: usize) -> Vec<usize> {
-        let side = |end: &End| self.layout.boxes[self.place(boxes.ends[end].0)].side;
+        let side = |end: &Endpoint| self.layout.boxes[self.place(boxes.ends[end].0)].side;
         let mut at = vec![0; joints.len()];
-        for wanted in [Side::Left, Side::Right] {
+        for wanted in [Column::Left, Column::Right] {
             let mut lines: Vec<usize> =
                 (0..joints.len()).filter(|line| side(&drawn.ends[*line]) == wanted).collect();
             lines.sort_by_key(|line| joints[*line]);
@@ -209,9 +210,17 @@ impl Sheet {
     }
 
     /// The line from a box to a link.
-    fn line(&self, scene: &Scene, boxes: &Boxes, link: &Link, end: &End, from: usize, to: usize) -> Line {
+    fn line(
+        &self,
+        scene: &Scene,
+        boxes: &Boxes,
+        link: &DrawnLink,
+        end: &Endpoint,
+        from: usize,
+        to: usize,
+    ) -> Line {
         let (number, _) = boxes.ends[end];
-        let is_left = self.layout.boxes[self.place(number)].side == Side::Left;
+        let is_left = self.layout.boxes[self.place(number)].side == Column::Left;
         let label = LEFT + (self.inner() - self.label) / 2;
         // From the box to the label.
         let (at_box, at_label) = if is_left {
@@ -222,8 +231,8 @@ impl Sheet {
         let manner = link.taps[end];
         let forth = |x: usize, by: usize| if is_left { x + by } else { x - by };
         let back = |x: usize, by: usize| if is_left { x - by } else { x + by };
-        let starts = if manner == Manner::Opens { at_box } else { forth(at_box, HEAD - 1) };
-        let stops = if manner == Manner::Reached { at_label } else { back(at_label, HEAD - 1) };
+        let starts = if manner == LinkRole::Opens { at_box } else { forth(at_box, HEAD - 1) };
+        let stops = if manner == LinkRole::Reached { at_label } else { back(at_label, HEAD - 1) };
         let bend = self.lines * 11 / 20;
         let path = format!(
             "M{starts} {from}C{} {from} {} {to} {stops} {to}",
@@ -235,10 +244,10 @@ impl Sheet {
             let length = if is_right { format!("-{HEAD}") } else { HEAD.to_string() };
             let _ = write!(heads, "M{x} {y}l{length}-4v8z");
         };
-        if manner != Manner::Opens {
+        if manner != LinkRole::Opens {
             points(&mut heads, at_box, from, !is_left);
         }
-        if manner != Manner::Reached {
+        if manner != LinkRole::Reached {
             points(&mut heads, at_label, to, is_left);
         }
         Line { colour: scene.groups[number].identity.colour, end: end.name().to_string(), path, heads }
@@ -249,8 +258,8 @@ impl Sheet {
         let mut drawn = Vec::new();
         for (boxed, placed) in self.joined.iter().zip(&self.layout.boxes) {
             let x = match placed.side {
-                Side::Left => LEFT,
-                Side::Right => LEFT + self.inner() - boxes.width,
+                Column::Left => LEFT,
+                Column::Right => LEFT + self.inner() - boxes.width,
             };
             drawn.push(self.boxed(boxes, *boxed, (x, *y + placed.y), &placed.slots));
         }
@@ -355,18 +364,18 @@ impl Sheet {
     }
 }
 
-fn joint((boxed, slot): (usize, usize), manner: Manner) -> Joint {
-    Joint { boxed, slot, opens: manner != Manner::Reached, reached: manner != Manner::Opens }
+fn joint((boxed, slot): (usize, usize), manner: LinkRole) -> BoxEndpoint {
+    BoxEndpoint { boxed, slot, opens: manner != LinkRole::Reached, reached: manner != LinkRole::Opens }
 }
 
 /// The endpoints with an arrow for the direction.
-fn arrowed(link: &Link) -> String {
+fn arrowed(link: &DrawnLink) -> String {
     let arrow = if link.both { "↔" } else { "→" };
     format!("{}   {}", link.ends.replace("->", arrow), link.says.join(", "))
 }
 
 /// The lines of a label: name and service, other properties, and the endpoints if the lines do not show them.
-fn label(link: &Link, lines: usize) -> Vec<(&'static str, String)> {
+fn label(link: &DrawnLink, lines: usize) -> Vec<(&'static str, String)> {
     let (service, rest) =
         link.says.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     let first = format!("{} {service}", link.name);
