@@ -202,7 +202,6 @@ const CIRCLES: &[&[&str]] = &[
         "lab/serve.rs",
     ],
     &["model.rs", "model/check.rs"],
-    &["model/regions.rs", "model/regions/cables.rs", "model/regions/table.rs"],
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
