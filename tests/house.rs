@@ -189,7 +189,6 @@ const CIRCLES: &[&[&str]] = &[
         "explain/text.rs",
         "explain/way.rs",
     ],
-    &["input.rs", "input/read.rs"],
     &[
         "lab/capture.rs",
         "lab/client.rs",
