@@ -200,7 +200,6 @@ const CIRCLES: &[&[&str]] = &[
         "lab/probe/trials.rs",
         "lab/serve.rs",
     ],
-    &["model.rs", "model/check.rs"],
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
