@@ -202,7 +202,6 @@ const CIRCLES: &[&[&str]] = &[
     ],
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
-    &["prove.rs", "prove/accept.rs", "prove/judge.rs"],
     &[
         "status.rs",
         "status/free.rs",
