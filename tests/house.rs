@@ -201,7 +201,6 @@ const CIRCLES: &[&[&str]] = &[
         "lab/serve.rs",
     ],
     &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
-    &["plan.rs", "plan/flows.rs", "plan/pipes.rs", "plan/policy.rs"],
     &[
         "status.rs",
         "status/free.rs",
