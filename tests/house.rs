@@ -200,7 +200,6 @@ const CIRCLES: &[&[&str]] = &[
         "lab/probe/trials.rs",
         "lab/serve.rs",
     ],
-    &["packets.rs", "packets/protocol.rs", "packets/witness.rs"],
     &[
         "status.rs",
         "status/free.rs",
