@@ -200,14 +200,6 @@ const CIRCLES: &[&[&str]] = &[
         "lab/probe/trials.rs",
         "lab/serve.rs",
     ],
-    &[
-        "status.rs",
-        "status/free.rs",
-        "status/judge.rs",
-        "status/outside.rs",
-        "status/rules.rs",
-        "status/text.rs",
-    ],
 ];
 
 #[test]
