@@ -163,35 +163,15 @@ fn every_test_module_is_listed() {
     }
 }
 
-/// Files that still use each other, by `imports`. The list only shrinks.
-const CIRCLES: &[&[&str]] = &[&[
-    "explain.rs",
-    "explain/apart.rs",
-    "explain/asker.rs",
-    "explain/end.rs",
-    "explain/hop.rs",
-    "explain/live.rs",
-    "explain/opening.rs",
-    "explain/reason.rs",
-    "explain/survey.rs",
-    "explain/text.rs",
-    "explain/way.rs",
-]];
-
 #[test]
 fn no_files_use_each_other() {
     let program = imports::Program::read(&sources());
     assert!(program.is_used("render/engine.rs", "render/pf.rs"), "uses are found");
-    let mut circles = BTreeSet::new();
-    for circle in program.circles() {
-        println!("circle of {}:\n{}", circle.len(), program.between(&circle));
-        let names = circle.iter().map(|file| file.strip_prefix("generator/src").expect("a source file"));
-        circles.insert(names.map(|file| file.display().to_string()).collect::<BTreeSet<_>>());
+    let circles = program.circles();
+    for circle in &circles {
+        println!("circle of {}:\n{}", circle.len(), program.between(circle));
     }
-    println!("{} circles of {} files", circles.len(), circles.iter().map(BTreeSet::len).sum::<usize>());
-    let listed: BTreeSet<BTreeSet<String>> =
-        CIRCLES.iter().map(|files| files.iter().map(|file| (*file).to_owned()).collect()).collect();
-    assert_eq!(circles, listed, "move what two files share into a third; delete a circle that is gone");
+    assert!(circles.is_empty(), "move what two files share into a third");
 }
 
 #[test]
