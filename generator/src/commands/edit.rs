@@ -20,7 +20,7 @@ use crate::cli::edit::{Add, EditTarget, Move, Remove, Rename};
 use crate::cli::{Format, InputSource};
 use crate::disk::{self, given};
 use effect::Effect;
-use opened::{EVALUATE, Edit, read};
+use opened::{EVALUATE, OpenedFile, read};
 
 /// Runs `add`.
 pub fn add(what: &Add) -> Result<ExitCode> {
@@ -93,7 +93,7 @@ pub fn relocate(what: &Move) -> Result<ExitCode> {
 }
 
 /// Reads the file and its declaration, gets the change from `change`, applies and checks it, and writes the file.
-fn with(target: &EditTarget, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -> Result<ExitCode> {
+fn with(target: &EditTarget, change: impl FnOnce(&OpenedFile) -> Result<Option<Change>>) -> Result<ExitCode> {
     let name = target.file.display().to_string();
     let text = given::read_plain_text(&target.file)?;
     let within = target.within.clone().unwrap_or_default().0;
@@ -141,14 +141,14 @@ fn with(target: &EditTarget, change: impl FnOnce(&Edit) -> Result<Option<Change>
         }
         (name.clone(), declarations)
     };
-    let edit = Edit { target, name, file, text: &text, source, declarations };
+    let edit = OpenedFile { target, name, file, text: &text, source, declarations };
     match change(&edit)? {
         Some(change) => edit.make(&change),
         None => Ok(ExitCode::from(BAD_INPUT)),
     }
 }
 
-impl Edit<'_> {
+impl OpenedFile<'_> {
     fn make(&self, change: &Change) -> Result<ExitCode> {
         let edited = match self.file.edited(change, self.declaration(), self.target.at) {
             Ok(edited) => edited,

@@ -8,10 +8,10 @@ use nixvol_net::model::Declaration;
 use serde_json::{Map, Value, json};
 
 use super::super::pf::harmless;
-use super::opened::{EVALUATE, Edit};
+use super::opened::{EVALUATE, OpenedFile};
 use crate::cli::edit::{Add, Alias};
 
-impl Edit<'_> {
+impl OpenedFile<'_> {
     pub fn volume(&self, what: &Add) -> Result<Option<Fields>> {
         let Add::Volume { provider, address, localhost, attachment, publish, mount_point, .. } = what else {
             return Ok(None);

@@ -14,7 +14,7 @@ pub const EVALUATE: &str = "give the whole declaration: \
     nix eval --json .#darwinConfigurations.NAME.config.services.nixvol-net.input | nixvol-net … --input -";
 
 /// A file that is being edited, and what it declares.
-pub struct Edit<'a> {
+pub struct OpenedFile<'a> {
     pub target: &'a EditTarget,
     pub name: String,
     pub file: NixFile<'a>,
@@ -25,7 +25,7 @@ pub struct Edit<'a> {
     pub declarations: Vec<(String, Value)>,
 }
 
-impl Edit<'_> {
+impl OpenedFile<'_> {
     /// The declaration that the edit applies to; the first one if there are several configurations.
     pub fn declaration(&self) -> &Value {
         &self.declarations[0].1
