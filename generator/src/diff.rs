@@ -13,38 +13,22 @@ pub mod markdown;
 mod objects;
 pub mod record;
 mod rectangles;
+mod sides;
 mod statement;
 pub mod text;
 mod volumes;
 mod ways;
 mod words;
 
-use std::collections::BTreeMap;
-
-use crate::model::Declaration;
 use crate::packets::Set;
-use crate::plan::Plan;
 use crate::reach::{Flow, Flows};
 use both::Both;
 pub use files::FileChange;
 pub use objects::{FieldChange, ObjectChange, Presence};
+pub use sides::{BundleFiles, ComparedSide};
 pub use statement::{OutcomeChange, Statement, TranslationChange, Verb};
 pub use volumes::{Access, VolumeChange, VolumeMove, VolumePlace};
 pub use ways::WayChange;
-
-/// The files of a bundle: text by path.
-pub type BundleFiles = BTreeMap<String, String>;
-
-/// One side of a comparison.
-#[derive(Debug, Clone, Copy)]
-pub struct ComparedSide<'a> {
-    /// The declaration.
-    pub declaration: &'a Declaration,
-    /// The plan that follows from it.
-    pub plan: &'a Plan,
-    /// The rendered files.
-    pub files: &'a BundleFiles,
-}
 
 /// All that differs between two sides.
 #[derive(Debug, Clone)]

@@ -88,7 +88,7 @@
 //!  plan ─► report (with its live part) ─┘
 //! ```
 //!
-//! `tests/house.rs` checks the direction of imports.
+//! `tests/house.rs` checks the direction of imports, and that no two files use each other.
 
 pub mod darwin;
 pub mod diagnostic;

@@ -17,246 +17,28 @@
 //! its operations copies the whole diagram). Sees: nothing. Never: rules, a plan, or what a packet means to either.
 
 mod along;
+mod bits;
 mod combine;
 mod diagram;
+mod packet;
 mod parts;
 mod protocol;
+mod space;
 mod walk;
 mod witness;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::{Deref, DerefMut, Range};
+use std::net::IpAddr;
+use std::ops::Range;
 
 pub use along::{Along, Runs};
 pub use combine::FirstMatchRow;
 use diagram::Memo;
 pub use diagram::{Diagrams, Map, Set};
-pub use witness::WitnessPacket;
-
-/// The direction in which a packet crosses an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PacketDirection {
-    /// Into the machine.
-    In,
-    /// Out of the machine.
-    Out,
-}
-
-/// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PacketFamily {
-    /// IPv4.
-    Inet,
-    /// IPv6.
-    Inet6,
-}
-
-/// One of a packet's two addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// The source address.
-    Source,
-    /// The destination address.
-    Destination,
-}
-
-/// A numeric header field. Where a packet lacks a field, no function depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Field {
-    /// The IANA protocol number.
-    Protocol,
-    /// 1 for a fragment that is evaluated without being reassembled.
-    Fragment,
-    /// The destination port of TCP and UDP.
-    DestinationPort,
-    /// The source port of TCP and UDP.
-    SourcePort,
-    /// The flags of TCP: F S R P A U E W, from the lowest bit.
-    Flags,
-    /// The type of ICMP.
-    IcmpType,
-    /// The code of ICMP.
-    IcmpCode,
-    /// 1 for a packet with IP options.
-    Options,
-}
-
-/// The number of bits of the widest address.
-const ADDRESS: u16 = 128;
-/// The fields after the addresses, in the order of their bits, each with its width.
-const FIELDS: [(Field, u16); 8] = [
-    (Field::Protocol, protocol::WIDTH),
-    (Field::Fragment, 1),
-    (Field::DestinationPort, 16),
-    (Field::SourcePort, 16),
-    (Field::Flags, 8),
-    (Field::IcmpType, 8),
-    (Field::IcmpCode, 8),
-    (Field::Options, 1),
-];
-/// Candidate names for the stranger; the first that no rule names is taken.
-const STRANGERS: [&str; 3] = ["en9", "utun9", "bridge100"];
-
-/// A space of packets: the distinguished interfaces, and the diagrams over the header bits.
-#[derive(Debug, Clone)]
-pub struct Space {
-    diagrams: Diagrams,
-    interfaces: Vec<String>,
-    stranger: String,
-    /// The number of bits that encode an interface.
-    interface_bits: u16,
-    /// The bits of the default packet.
-    usual: witness::Bits,
-}
-
-impl Deref for Space {
-    type Target = Diagrams;
-
-    fn deref(&self) -> &Diagrams {
-        &self.diagrams
-    }
-}
-
-impl DerefMut for Space {
-    fn deref_mut(&mut self) -> &mut Diagrams {
-        &mut self.diagrams
-    }
-}
-
-impl PacketFamily {
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::Inet } else { Self::Inet6 }
-    }
-
-    /// The number of bits of its addresses.
-    pub fn bits(self) -> u16 {
-        match self {
-            Self::Inet => 32,
-            Self::Inet6 => ADDRESS,
-        }
-    }
-
-    /// Its greatest address, as a number.
-    pub fn last(self) -> u128 {
-        u128::MAX >> (ADDRESS - self.bits())
-    }
-
-    /// The address that a number encodes.
-    pub fn address(self, number: u128) -> IpAddr {
-        match self {
-            Self::Inet => Ipv4Addr::from(u32::try_from(number & self.last()).unwrap_or(u32::MAX)).into(),
-            Self::Inet6 => Ipv6Addr::from(number).into(),
-        }
-    }
-}
-
-/// An address as a number.
-pub fn number_of(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u32::from(v4).into(),
-        IpAddr::V6(v6) => v6.into(),
-    }
-}
+pub use packet::{Field, PacketDirection, PacketFamily, Side, WitnessPacket, number_of};
+use protocol::{LAST, USUAL};
+pub use space::Space;
 
 impl Space {
-    /// A space that distinguishes these interfaces; all others are the stranger.
-    pub fn new(interfaces: impl IntoIterator<Item = String>) -> Self {
-        let mut interfaces: Vec<String> = interfaces.into_iter().collect();
-        interfaces.sort_unstable();
-        interfaces.dedup();
-        let is_free = |name: &String| interfaces.binary_search(name).is_err();
-        let usual = STRANGERS.iter().map(|name| (*name).to_owned());
-        // One more than there are names, so that one of these is free.
-        let others = (0..=interfaces.len()).map(|unit| format!("other{unit}"));
-        let stranger = usual.chain(others).find(is_free);
-        // One more than there are names, so that a number is left for the stranger.
-        let interface_bits = u16::try_from((interfaces.len() + 1).next_power_of_two().trailing_zeros());
-        let mut space = Self {
-            diagrams: Diagrams::default(),
-            interfaces,
-            stranger: stranger.unwrap_or_default(),
-            interface_bits: interface_bits.unwrap_or(u16::MAX),
-            usual: witness::Bits::default(),
-        };
-        space.usual = space.bits(&WitnessPacket::default());
-        space
-    }
-
-    /// The names of the distinguished interfaces, sorted.
-    pub fn interfaces(&self) -> &[String] {
-        &self.interfaces
-    }
-
-    /// A name for the stranger: no distinguished interface has it.
-    pub fn stranger(&self) -> &str {
-        &self.stranger
-    }
-
-    const fn direction_level() -> u16 {
-        0
-    }
-
-    fn interface_levels(&self) -> Range<u16> {
-        1..1 + self.interface_bits
-    }
-
-    fn family_level(&self) -> u16 {
-        1 + self.interface_bits
-    }
-
-    fn side_levels(&self, side: Side) -> Range<u16> {
-        let source = self.family_level() + 1;
-        match side {
-            Side::Source => source..source + ADDRESS,
-            Side::Destination => source + ADDRESS..source + 2 * ADDRESS,
-        }
-    }
-
-    fn field_levels(&self, field: Field) -> Range<u16> {
-        let mut start = self.side_levels(Side::Destination).end;
-        for (known, width) in FIELDS {
-            if known == field {
-                return start..start + width;
-            }
-            start += width;
-        }
-        start..start
-    }
-
-    /// The packets whose bits at these levels are the low bits of a number; higher bits of it are ignored.
-    fn equal(&mut self, levels: Range<u16>, number: u128) -> Set {
-        let mut set = Set::ALL.as_map();
-        for (bit, level) in levels.rev().enumerate() {
-            let is_set = number >> bit & 1 == 1;
-            let (low, high) = if is_set { (Set::NONE.as_map(), set) } else { (set, Set::NONE.as_map()) };
-            set = self.diagrams.make(level, low, high);
-        }
-        Set(set)
-    }
-
-    /// The packets whose number at these levels is in one of the ranges, which must be sorted and disjoint.
-    fn ranges(&mut self, levels: Range<u16>, ranges: &[(u128, u128)]) -> Set {
-        let width = u32::from(levels.end - levels.start);
-        let last = u128::MAX.checked_shr(128 - width).unwrap_or(0);
-        let made = self.part(levels.start, (0, last), ranges);
-        Set(made)
-    }
-
-    fn part(&mut self, level: u16, (low, high): (u128, u128), ranges: &[(u128, u128)]) -> Map {
-        let from = ranges.partition_point(|range| range.1 < low);
-        let to = ranges.partition_point(|range| range.0 <= high);
-        match ranges.get(from..to) {
-            None | Some([]) => return Set::NONE.as_map(),
-            Some([range, ..]) if range.0 <= low && range.1 >= high => return Set::ALL.as_map(),
-            Some(_) => {}
-        }
-        let middle = low + (high - low) / 2;
-        let below = self.part(level + 1, (low, middle), &ranges[from..to]);
-        let above = self.part(level + 1, (middle + 1, high), &ranges[from..to]);
-        self.diagrams.make(level, below, above)
-    }
-
     /// The packets of one direction.
     pub fn direction(&mut self, direction: PacketDirection) -> Set {
         let level = Self::direction_level();
@@ -379,5 +161,29 @@ impl Space {
         let directed = self.fixed(set.as_map(), level..level + 1, number);
         let fixed = self.with_interface(directed, name);
         self.diagrams.select(fixed, |number| number != 0)
+    }
+
+    /// The packets whose protocol is in these ranges.
+    fn protocols(&mut self, ranges: &[(u128, u128)]) -> Set {
+        let has = |number: u8| ranges.iter().any(|(first, last)| (*first..=*last).contains(&number.into()));
+        let levels = self.field_levels(Field::Protocol);
+        let others: Vec<(u128, u128)> = match ranges {
+            // The common case; the general one gives the same set.
+            [(first, last)] if first == last && *first != LAST.into() => ranges
+                .iter()
+                .filter(|(number, _)| !USUAL.iter().any(|it| u128::from(*it) == *number))
+                .copied()
+                .collect(),
+            _ => {
+                let is_in = |code: &u8| has(if USUAL.contains(code) { LAST } else { *code });
+                (0..=LAST).filter(is_in).map(|code| (code.into(), code.into())).collect()
+            }
+        };
+        let mut set = self.ranges(levels.start + 3..levels.end, &others).as_map();
+        for (level, usual) in (levels.start..levels.start + 3).zip(USUAL).rev() {
+            let is_it = if has(usual) { Set::ALL } else { Set::NONE };
+            set = self.diagrams.make(level, set, is_it.as_map());
+        }
+        Set(set)
     }
 }

@@ -27,8 +27,6 @@ use crate::render::picture::{self, KernelNames};
 
 pub use live::Served;
 
-/// The egress interface that the answers assume.
-const EGRESS: &str = "en0";
 /// The script of the page, concatenated from its parts.
 const SCRIPT: &str =
     concat!(include_str!("../../templates/report/ask.js"), include_str!("../../templates/report/page.js"));

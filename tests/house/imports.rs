@@ -251,9 +251,6 @@ impl<'p> Reader<'p> {
 
     fn path(&mut self, path: &Names) {
         if let Some(file) = self.file_of(path).cloned() {
-            if file.ends_with("pf/print.rs") {
-                println!("DBG {:?} {path:?}", self.module);
-            }
             self.used.insert(file);
         }
     }

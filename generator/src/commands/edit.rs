@@ -3,14 +3,14 @@
 
 mod effect;
 mod fields;
+mod opened;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use nixvol_net::diagnostic;
 use nixvol_net::edit::{Change, Choice, Declared, EntryKind, Fields, ListOption, NixFile, Refused};
-use nixvol_net::model::{self, Declaration, Rejected};
-use nixvol_net::problem;
+use nixvol_net::model;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -20,18 +20,7 @@ use crate::cli::edit::{Add, EditTarget, Move, Remove, Rename};
 use crate::cli::{Format, InputSource};
 use crate::disk::{self, given};
 use effect::Effect;
-
-/// A file that is being edited, and what it declares.
-struct Edit<'a> {
-    target: &'a EditTarget,
-    name: String,
-    file: NixFile<'a>,
-    text: &'a str,
-    /// The name, in messages, of the input that the declaration was read from.
-    source: String,
-    /// Name and declaration of every configuration that the edit applies to. Never empty.
-    declarations: Vec<(String, Value)>,
-}
+use opened::{EVALUATE, OpenedFile, read};
 
 /// Runs `add`.
 pub fn add(what: &Add) -> Result<ExitCode> {
@@ -104,7 +93,7 @@ pub fn relocate(what: &Move) -> Result<ExitCode> {
 }
 
 /// Reads the file and its declaration, gets the change from `change`, applies and checks it, and writes the file.
-fn with(target: &EditTarget, change: impl FnOnce(&Edit) -> Result<Option<Change>>) -> Result<ExitCode> {
+fn with(target: &EditTarget, change: impl FnOnce(&OpenedFile) -> Result<Option<Change>>) -> Result<ExitCode> {
     let name = target.file.display().to_string();
     let text = given::read_plain_text(&target.file)?;
     let within = target.within.clone().unwrap_or_default().0;
@@ -152,23 +141,14 @@ fn with(target: &EditTarget, change: impl FnOnce(&Edit) -> Result<Option<Change>
         }
         (name.clone(), declarations)
     };
-    let edit = Edit { target, name, file, text: &text, source, declarations };
+    let edit = OpenedFile { target, name, file, text: &text, source, declarations };
     match change(&edit)? {
         Some(change) => edit.make(&change),
         None => Ok(ExitCode::from(BAD_INPUT)),
     }
 }
 
-/// A hint: how to pass the whole declaration.
-const EVALUATE: &str = "give the whole declaration: \
-    nix eval --json .#darwinConfigurations.NAME.config.services.nixvol-net.input | nixvol-net … --input -";
-
-impl Edit<'_> {
-    /// The declaration that the edit applies to; the first one if there are several configurations.
-    fn declaration(&self) -> &Value {
-        &self.declarations[0].1
-    }
-
+impl OpenedFile<'_> {
     fn make(&self, change: &Change) -> Result<ExitCode> {
         let edited = match self.file.edited(change, self.declaration(), self.target.at) {
             Ok(edited) => edited,
@@ -216,44 +196,12 @@ impl Edit<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The declaration before the change, for choosing free values; several configurations are merged into one. Reports
-    /// the problems and returns `None` if it is not valid.
-    fn before(&self) -> Option<Declaration> {
-        let mut declarations = Vec::new();
-        for (_, declaration) in &self.declarations {
-            match read(declaration) {
-                Ok(declaration) => declarations.push(declaration),
-                Err(rejected) => {
-                    reject(&self.source, &rejected);
-                    self.note_of_part(&rejected);
-                    return None;
-                }
-            }
-        }
-        fields::united(declarations)
-    }
-
     /// Notes the lines that still have the old name after a rename, as comments and strings do.
     fn note_of_what_stays(&self, old: &str, edited: &str) {
         let lines: Vec<String> = self.file.lines_with(old, edited).iter().map(ToString::to_string).collect();
         if !lines.is_empty() {
             let word = if lines.len() == 1 { "line" } else { "lines" };
             eprintln!("note: `{old}` still stands on {word} {} of {}", lines.join(", "), self.name);
-        }
-    }
-
-    /// Notes that a missing entry may be declared in another file.
-    fn note_of_part(&self, rejected: &Rejected) {
-        let is_missing = |kind: &problem::ProblemKind| {
-            matches!(
-                kind,
-                problem::ProblemKind::UnknownProvider { .. }
-                    | problem::ProblemKind::UnknownEnd { .. }
-                    | problem::ProblemKind::Missing { .. }
-            )
-        };
-        if self.target.input.is_none() && rejected.problems.iter().any(|problem| is_missing(&problem.kind)) {
-            eprintln!("note: only what {} says was looked at; hint: {EVALUATE}", self.name);
         }
     }
 
@@ -313,11 +261,6 @@ fn count_of(option: &str, items: usize) -> String {
 /// A port or a name as text.
 fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Reads a declaration from a JSON value.
-fn read(declaration: &Value) -> Result<Declaration, Rejected> {
-    model::read(declaration.to_string().as_bytes())
 }
 
 /// A one-line summary of a change.

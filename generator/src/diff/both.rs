@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::ComparedSide;
+use super::sides::ComparedSide;
 use crate::model::Name;
 use crate::packets::{PacketFamily, Set, Side as End};
 use crate::plan::AddressRegion;

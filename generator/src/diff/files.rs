@@ -2,7 +2,8 @@
 
 use similar::{ChangeTag, TextDiff};
 
-use super::{BundleFiles, Presence};
+use super::objects::Presence;
+use super::sides::BundleFiles;
 use crate::place::is_hostile;
 
 /// A file that differs.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::ComparedSide;
+use super::sides::ComparedSide;
 use crate::model::{AbsolutePath, Guest, Name};
 use crate::plan::{Bridge, OtherMac, Plan, PlannedVolume};
 

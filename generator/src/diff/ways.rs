@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::ComparedSide;
 use super::both::{Both, FROM, TO};
 use super::objects::{FieldChange, ObjectFields, Presence, fields};
+use super::sides::ComparedSide;
 use super::words::FlowSide;
 use crate::packets::Set;
 use crate::plan::Plan;

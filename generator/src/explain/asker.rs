@@ -9,9 +9,14 @@ use std::rc::Rc;
 
 use super::apart::{Apart, ESP, Key, Spot};
 use super::end::{self, At, QuestionEndpoint, Resolver, Service, is_address, port_of};
+use super::explainer::{ExplainError, Explainer};
+use super::explanation::Explanation;
+use super::hop::ExplainedHook;
+use super::live::ExplainedRules;
 use super::opening::opening;
+use super::question::Question;
 use super::survey::{Protocol, SamplePath, ServiceOutcome, Survey, SurveyAnswers, SurveyOutcome};
-use super::{ExplainError, ExplainedHook, ExplainedRules, Explainer, Explanation, Question, way};
+use super::way;
 use crate::model::{Declaration, Name};
 use crate::plan::policy::TCP;
 use crate::plan::{Plan, PlannedVolume};

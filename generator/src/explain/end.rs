@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Question, Wrong};
+use super::question::{Question, Wrong};
 use crate::input::nearest;
 use crate::model::VolumeAttachment;
 use crate::place::Harmless;

@@ -19,7 +19,16 @@ use crate::plan::{Plan, faults};
 
 use super::names::Held;
 use super::way::Over;
-use super::{ExplainedRules, STOCK_MAIN};
+
+/// The main ruleset that macOS ships in `/etc/pf.conf`: it calls what is loaded below `com.apple`, and filters
+/// nothing itself.
+pub const STOCK_MAIN: &str = "\
+scrub-anchor \"com.apple/*\"
+nat-anchor \"com.apple/*\"
+rdr-anchor \"com.apple/*\"
+dummynet-anchor \"com.apple/*\"
+anchor \"com.apple/*\"
+";
 
 /// The name of the stock main ruleset.
 const STOCK_NAME: &str = "/etc/pf.conf";
@@ -33,6 +42,17 @@ pub struct Captured {
     pub anchor: Option<String>,
     /// The output of pfctl.
     pub text: String,
+}
+
+/// The rules to evaluate.
+#[derive(Debug, Clone, Copy)]
+pub struct ExplainedRules<'a> {
+    /// The text of the anchor as rendered.
+    pub anchor: &'a str,
+    /// Its file name, for errors and explanations.
+    pub name: &'a str,
+    /// Captured output of `pfctl` on a Mac; empty to evaluate the rendered rules.
+    pub captured: &'a [Captured],
 }
 
 /// A statement that pf would refuse.

@@ -5,16 +5,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::asker::Asker;
-use super::end::{self, QuestionEndpoint, port_of};
+use super::end::QuestionEndpoint;
+use super::explanation::Explanation;
 use super::opening::Opening;
-use super::text;
-use super::{ExplainError, ExplainedRules, Explanation, Question, Wrong};
-use crate::model::Declaration;
-use crate::plan::Plan;
-
-/// The word for every endpoint.
-const ANY: &str = "any";
 
 /// The answers to a question about several packets.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -105,13 +98,6 @@ pub struct SamplePath {
     pub explanation: Explanation,
 }
 
-impl Survey {
-    /// The answers as text for a terminal.
-    pub fn text(&self) -> String {
-        text::survey(self)
-    }
-}
-
 impl SurveyOutcome {
     pub(super) fn of(explanation: &Explanation) -> Self {
         if explanation.passes {
@@ -135,37 +121,6 @@ impl SurveyOutcome {
             Self::Dropped => "is dropped",
             Self::Impossible => "is impossible on macOS",
         }
-    }
-}
-
-/// Whether a question asks about several packets.
-pub fn is_survey(question: &Question) -> bool {
-    let (to, port) = port_of(question.destination).unwrap_or((question.destination, None));
-    let is_any = |word: &str| word.eq_ignore_ascii_case(ANY);
-    is_any(question.source) || is_any(to) || port.is_none() && question.protocol.is_none_or(end::has_ports)
-}
-
-/// Answers a question about several packets.
-///
-/// # Errors
-/// If the question cannot be answered, or the rules cannot be read.
-pub fn survey(
-    declaration: &Declaration,
-    plan: &Plan,
-    rules: &ExplainedRules,
-    question: &Question,
-) -> Result<Survey, ExplainError> {
-    let (to, _) = port_of(question.destination)?;
-    let mut asker = Asker::of(declaration, plan, rules, question)?;
-    let is_any = |word: &str| word.eq_ignore_ascii_case(ANY);
-    match (is_any(question.source), is_any(to)) {
-        (true, true) => Err(Wrong::new(
-            "`any` can be one of the two ends",
-            "`nixvol-net test` shows who may open what to whom",
-        )
-        .into()),
-        (false, false) => asker.pair(question.source, to),
-        (is_source, _) => asker.everyone(if is_source { to } else { question.source }, is_source),
     }
 }
 

@@ -4,14 +4,17 @@
 
 use std::fmt::Write;
 
+use super::end::QuestionEndpoint;
+use super::explanation::{Added, Explanation};
 use super::hop::{ExplainedHook, RulePlace, Through};
+use super::opening::Opening;
 use super::reason::DeclaredValue;
-use super::{Added, Explanation, Opening, QuestionEndpoint, SamplePath, Survey, SurveyOutcome};
+use super::survey::{SamplePath, Survey, SurveyOutcome};
 use crate::pf::eval::{Detail, Form, StateUse, Via};
 use crate::place::Harmless;
 
 /// The explanation of one packet. Writing to a string cannot fail.
-pub(super) fn text(explanation: &Explanation) -> String {
+fn text(explanation: &Explanation) -> String {
     let mut out = String::new();
     let (source, destination) = (&explanation.source, &explanation.destination);
     let title = format!("{} -> {} {}", source.name, destination.name, explanation.service);
@@ -60,7 +63,7 @@ fn path(out: &mut String, explanation: &Explanation) {
 }
 
 /// Several answers: the question, the groups of endpoints, and for two endpoints the path of each answer.
-pub(super) fn survey(survey: &Survey) -> String {
+fn survey(survey: &Survey) -> String {
     let mut out = match survey.answers.as_slice() {
         [one] if one.ends.is_empty() => format!("{}: {}\n", survey.question, one.summary),
         _ => format!("{}\n", survey.question),
@@ -88,6 +91,20 @@ pub(super) fn survey(survey: &Survey) -> String {
     out.push('\n');
     notes(&mut out, &survey.notes, &survey.unknown);
     out
+}
+
+impl Explanation {
+    /// The explanation as text for a terminal.
+    pub fn text(&self) -> String {
+        self::text(self)
+    }
+}
+
+impl Survey {
+    /// The answers as text for a terminal.
+    pub fn text(&self) -> String {
+        self::survey(self)
+    }
 }
 
 impl Opening {

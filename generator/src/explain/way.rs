@@ -3,8 +3,8 @@
 //! A packet between two endpoints of this Mac is seen on lo0, out and then in. A packet of a VM comes in on its
 //! bridge and goes out on the interface by which it leaves. Never: what the rules do there.
 
-use super::Wrong;
 use super::end::{Asked, At};
+use super::question::Wrong;
 use crate::loading::MESH;
 use crate::model::{Protocol, ProviderAttachment};
 use crate::plan::Plan;

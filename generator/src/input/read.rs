@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::tree::Tree;
-use super::{
+use super::raw::{
     DeclaredMac, HostsFile, Ignored, Input, Port, RawConditions, RawExpectation, RawGuest, RawLink,
     RawLocalhost, RawProvider, RawVolume,
 };
+use super::tree::Tree;
 use crate::place::{At, FieldPath, Place};
 use crate::problem::{Problem, ProblemKind};
 

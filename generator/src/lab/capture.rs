@@ -23,7 +23,8 @@ use pcap_file::pcapng::blocks::interface_description::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::client::{address, ask};
-use super::control::{Lab, Reply, Request};
+use super::protocol::{Reply, Request};
+use super::running::Lab;
 
 /// Most packets queued for a slow reader.
 const WAITING: usize = 8192;

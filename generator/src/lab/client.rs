@@ -14,7 +14,7 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::geteuid;
 
-use super::control::{Reply, Request};
+use super::protocol::{Reply, Request};
 
 /// Environment variable with the lab's address, for programs that run in it.
 pub const VARIABLE: &str = "NIXVOL_LAB";

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use rustix::fs::fstat;
 
 use super::client::{VARIABLE, address, ask};
-use super::control::{Reply, Request};
+use super::protocol::{Reply, Request};
 
 /// The exit code if a command cannot be started.
 const CANNOT_START: u8 = 127;

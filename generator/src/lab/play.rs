@@ -15,7 +15,7 @@ use nixvol_net::input::nearest;
 use nixvol_net::scenario::{Act, Event, Scenario};
 
 use super::client::{address, ask};
-use super::control::{Asked, Reply, Request};
+use super::protocol::{Asked, Reply, Request};
 use super::watch::Watched;
 use crate::commands::timeline::Timeline;
 

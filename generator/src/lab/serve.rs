@@ -15,7 +15,6 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nixvol_net::explain::{STOCK_MAIN, examples};
 use nixvol_net::loading::Interfaces;
-use nixvol_net::model::{self, Declaration};
 use nixvol_net::plan::Plan;
 use nixvol_net::router::{AnchorSource, EGRESS, ExampleHosts, Router, RouterRules, Topology, Ways};
 use rustix::mount::{
@@ -25,11 +24,12 @@ use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 use tun_rs::SyncDevice;
 
 use super::client::VARIABLE;
-use super::control::{self, Lab, Running};
+use super::control;
 use super::enter::prepare;
 use super::node::{self, NodeNamespace};
 use super::probe;
 use super::pump::{Shared, pump};
+use super::running::{Lab, Running, declared, unreadable};
 use super::setup::{Setup, Task};
 
 /// Plays the Mac until the task is done; returns its exit code. `descriptor` is a file with the [`Setup`] as JSON.
@@ -133,20 +133,6 @@ fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
         }
         std::process::exit(1);
     });
-}
-
-/// Parses the declaration, which the process that started the lab has already checked.
-pub fn declared(input: &str) -> Result<Declaration> {
-    model::read(input.as_bytes())
-        .map_err(|rejected| anyhow!("{} problems in the declaration", rejected.problems.len()))
-}
-
-/// Errors of pf, in the format of pfctl.
-pub fn unreadable(file: &str, errors: &[nixvol_net::pf::ParseError]) -> String {
-    let line = |error: &nixvol_net::pf::ParseError| {
-        format!("{file}:{}:{}: {}", error.line, error.column, error.message)
-    };
-    errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Addresses of the hosts that are not volumes. Only probes need a host in a provider's network that is not a volume.

@@ -14,8 +14,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{getegid, geteuid};
 
 use super::client::{ask, connect};
-use super::control::Request;
 use super::enter::{code, leave_signals_to_the_command};
+use super::protocol::Request;
 use super::setup::Setup;
 
 /// Poll interval while a lab starts.

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 
+use super::declaration::{Declaration, Rejected};
 use super::value::{AbsolutePath, AnchorPath, Name};
-use super::{Declaration, Rejected};
 use crate::input::{HostsFile, Input, VERSION};
 use crate::place::{At, FieldPath, Positions};
 use crate::problem::{PathReason, Problem, ProblemKind};

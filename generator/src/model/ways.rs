@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::conditions::Conditions;
+use super::declaration::{Declaration, Endpoint, Link};
 use super::regions::{Region, RegionPair};
-use super::{Conditions, Declaration, Endpoint, Link};
 
 /// One direction of a link with conditions. If they depend on regions, it is limited to the endpoints in two of these.
 pub struct LinkDirection<'a> {

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use super::diagram::{Diagrams, Map, Memo};
-use super::{PacketFamily, Side, Space};
+use super::packet::{PacketFamily, Side};
+use super::space::Space;
 
 /// Runs of addresses: the function that remains after their bits, and the index after the last address of the run.
 pub type Runs = Rc<[(Map, usize)]>;

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Field, Map, PacketFamily, Set, Side, Space, protocol};
+use super::diagram::{Map, Set};
+use super::packet::{Field, PacketFamily, Side};
+use super::protocol;
+use super::space::Space;
 
 impl Space {
     /// The addresses of a set that restricts only one side, as ranges of numbers of a family.

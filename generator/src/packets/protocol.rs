@@ -5,14 +5,12 @@
 //! whatever follows. Without such a bit, the code has the number of another protocol; if that is the number of a usual
 //! one, the code means [`LAST`], redundantly. A set contains all codes of a protocol or none of them.
 
-use super::{Field, Set, Space};
-
 /// The protocols that have a bit, in the order of the bits: TCP, UDP, ICMP.
-const USUAL: [u8; 3] = [6, 17, 1];
+pub(super) const USUAL: [u8; 3] = [6, 17, 1];
 /// The number of bits of a code.
 pub const WIDTH: u16 = 3 + 8;
 /// The greatest protocol number.
-const LAST: u8 = u8::MAX;
+pub(super) const LAST: u8 = u8::MAX;
 /// The bits after that of a usual protocol in its preferred code: the bits of the others, then the number of GRE.
 const BEHIND: u16 = 0b111 << 8 | 0x2f;
 
@@ -32,32 +30,6 @@ pub fn number(code: u16) -> u8 {
         Some(place) => USUAL[usize::from(place)],
         None if USUAL.contains(&number) => LAST,
         None => number,
-    }
-}
-
-impl Space {
-    /// The packets whose protocol is in these ranges.
-    pub(super) fn protocols(&mut self, ranges: &[(u128, u128)]) -> Set {
-        let has = |number: u8| ranges.iter().any(|(first, last)| (*first..=*last).contains(&number.into()));
-        let levels = self.field_levels(Field::Protocol);
-        let others: Vec<(u128, u128)> = match ranges {
-            // The common case; the general one gives the same set.
-            [(first, last)] if first == last && *first != LAST.into() => ranges
-                .iter()
-                .filter(|(number, _)| !USUAL.iter().any(|it| u128::from(*it) == *number))
-                .copied()
-                .collect(),
-            _ => {
-                let is_in = |code: &u8| has(if USUAL.contains(code) { LAST } else { *code });
-                (0..=LAST).filter(is_in).map(|code| (code.into(), code.into())).collect()
-            }
-        };
-        let mut set = self.ranges(levels.start + 3..levels.end, &others).as_map();
-        for (level, usual) in (levels.start..levels.start + 3).zip(USUAL).rev() {
-            let is_it = if has(usual) { Set::ALL } else { Set::NONE };
-            set = self.diagrams.make(level, set, is_it.as_map());
-        }
-        Set(set)
     }
 }
 

@@ -1,92 +1,13 @@
 //! Witnesses: a realistic packet of a set, and the value of a function for one packet.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
-use super::{
-    Field, FirstMatchRow, Map, PacketDirection, PacketFamily, Set, Side, Space, number_of, protocol,
-};
-
-/// One packet at one of pf's hooks. Fields that its protocol lacks have no meaning.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WitnessPacket {
-    /// The direction of the hook.
-    pub direction: PacketDirection,
-    /// The interface of the hook; a name that is not distinguished is the stranger.
-    pub interface: String,
-    /// The source address.
-    pub source: IpAddr,
-    /// The destination address, of the same family.
-    pub destination: IpAddr,
-    /// The IANA protocol number.
-    pub protocol: u8,
-    /// The source port, for TCP and UDP.
-    pub source_port: u16,
-    /// The destination port, for TCP and UDP.
-    pub destination_port: u16,
-    /// The flags, for TCP.
-    pub flags: u8,
-    /// The type, for ICMP.
-    pub icmp_type: u8,
-    /// The code, for ICMP.
-    pub icmp_code: u8,
-    /// Whether it is a fragment that is evaluated without being reassembled.
-    pub fragment: bool,
-    /// Whether it has IP options.
-    pub options: bool,
-}
-
-/// A packet's bits by level, from the highest bit of the first word.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Bits([u128; 4]);
-
-impl Bits {
-    pub(super) fn has(&self, level: u16) -> bool {
-        self.0[usize::from(level >> 7)] >> (127 - (level & 127)) & 1 == 1
-    }
-
-    fn put(&mut self, level: u16, bit: bool) {
-        let (word, place) = (&mut self.0[usize::from(level >> 7)], 127 - (level & 127));
-        *word = *word & !(1 << place) | u128::from(bit) << place;
-    }
-
-    /// The bits at these levels, as a number.
-    fn number(&self, levels: Range<u16>) -> u128 {
-        let (word, place) = (usize::from((levels.end - 1) >> 7), 127 - u32::from((levels.end - 1) & 127));
-        let before = word.checked_sub(1).map_or(0, |before| self.0[before]);
-        let number = self.0[word] >> place | before.checked_shl(128 - place).unwrap_or(0);
-        number & u128::MAX.checked_shr(128 - u32::from(levels.end - levels.start)).unwrap_or(0)
-    }
-
-    /// Sets the bits of a number at these levels, which must be unset.
-    fn put_number(&mut self, levels: Range<u16>, number: u128) {
-        let (word, place) = (usize::from((levels.end - 1) >> 7), 127 - u32::from((levels.end - 1) & 127));
-        self.0[word] |= number << place;
-        if let Some(before) = word.checked_sub(1) {
-            self.0[before] |= number.checked_shr(128 - place).unwrap_or(0);
-        }
-    }
-}
-
-impl Default for WitnessPacket {
-    /// A SYN to port 443 that comes in on the stranger.
-    fn default() -> Self {
-        Self {
-            direction: PacketDirection::In,
-            interface: String::new(),
-            source: IpAddr::from([198, 51, 100, 7]),
-            destination: IpAddr::from([198, 51, 100, 7]),
-            protocol: 6,
-            source_port: 40_000,
-            destination_port: 443,
-            flags: 2,
-            icmp_type: 8,
-            icmp_code: 0,
-            fragment: false,
-            options: false,
-        }
-    }
-}
+use super::bits::Bits;
+use super::combine::FirstMatchRow;
+use super::diagram::{Map, Set};
+use super::packet::{Field, PacketDirection, PacketFamily, Side, WitnessPacket, number_of};
+use super::protocol;
+use super::space::Space;
 
 impl Space {
     /// A packet of a set, `None` if it is empty. Each preference is honoured if the earlier ones allow it.

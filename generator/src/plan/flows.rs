@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::Ipv4Net;
 
+use super::objects::Bridge;
 use crate::model::{Declaration, Endpoint, Link, Name, PortRange, PortSet, Protocol};
 
 /// A rectangle: every endpoint of `from` may open connections to every endpoint of `to`.
@@ -386,9 +387,9 @@ impl Others {
 }
 
 /// Endpoints in words: `aws, etcd-3`; all providers together are `every provider`.
-pub fn words(ends: &[Endpoint], bridges: &[super::Bridge]) -> String {
+pub fn words(ends: &[Endpoint], bridges: &[Bridge]) -> String {
     let is_provider =
-        |(end, bridge): (&Endpoint, &super::Bridge)| *end == Endpoint::Provider(bridge.provider.clone());
+        |(end, bridge): (&Endpoint, &Bridge)| *end == Endpoint::Provider(bridge.provider.clone());
     if ends.len() > 1 && ends.len() == bridges.len() && ends.iter().zip(bridges).all(is_provider) {
         return "every provider".to_owned();
     }
@@ -397,7 +398,7 @@ pub fn words(ends: &[Endpoint], bridges: &[super::Bridge]) -> String {
 
 impl PermittedFlow {
     /// The flow in words: `aws, azure -> gcp tcp 2379-2380`; all providers together are `every provider`.
-    pub fn describe(&self, bridges: &[super::Bridge]) -> String {
+    pub fn describe(&self, bridges: &[Bridge]) -> String {
         format!("{} -> {} {}", words(&self.from, bridges), words(&self.to, bridges), self.service())
     }
 

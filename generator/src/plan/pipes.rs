@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::flows::words;
+use super::objects::Bridge;
 use crate::model::{Conditions, Declaration, Endpoint, LinkDirection, Name};
 
 /// The number of the first pipe; lower numbers are left to other programs.
@@ -43,7 +44,7 @@ impl Pipe {
     }
 
     /// The path in words; all providers together are `every provider`.
-    pub fn describe(&self, bridges: &[super::Bridge]) -> String {
+    pub fn describe(&self, bridges: &[Bridge]) -> String {
         format!("{} -> {}", words(&self.from, bridges), words(&self.to, bridges))
     }
 }

@@ -3,7 +3,7 @@
 //! Everything else is refused, with its place and what it is, rather than assumed to be harmless. The match of a rule
 //! is hardly restricted, since the proof covers it; what a rule does besides deciding is.
 
-use super::Violation;
+use super::refutation::Violation;
 use super::world::{LOOPBACK, World};
 use crate::pf::Ruleset;
 use crate::pf::syntax::{

@@ -10,9 +10,9 @@ use std::net::Ipv4Addr;
 use super::outcome::{HookOutcome, Outcomes};
 use super::packet::{answer, asked, evaluated};
 use super::policy::{AS_THEY_ARE, Functions, TOGETHER, errors};
+use super::refutation::{Counterexample, ProofFinding, RuleOutcome, Translated, Violation, WrongPipes};
 use super::rules::{self, RuleFunctions};
 use super::world::{LOOPBACK, World};
-use super::{Counterexample, ProofFinding, RuleOutcome, Translated, Violation, WrongPipes};
 use crate::packets::{self, Field, Map, Set, Side, Space};
 use crate::pf::eval::{
     Machine, Outcome as Action, PathVerdicts, Shaping, StateUse, TranslationKind, Verdict as Kernel, Via,

@@ -9,7 +9,6 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use super::EGRESS;
 use super::answers::{AnswerCell, AnswerRow, AnswerTable};
 use super::rules::Lines;
 use crate::identity::Identities;
@@ -18,6 +17,9 @@ use crate::place::FieldPath;
 use crate::plan::policy::Translation;
 use crate::plan::{PermittedFlow, Plan};
 use crate::reach::{FlowOutcome, FlowVerdict, Reason};
+
+/// The egress interface that the answers assume.
+const EGRESS: &str = "en0";
 
 /// All data of the page.
 #[derive(Serialize)]

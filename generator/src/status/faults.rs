@@ -2,16 +2,12 @@
 //!
 //! The record of the manager says what was asked for; the loaded rules say whether it is so.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::seen::Capture;
 use crate::darwin;
 use crate::model::Conditions;
-
-/// The files of a capture: text by file name.
-type Files = BTreeMap<String, String>;
 
 /// What is wrong where a fault is recorded and its rules are not loaded.
 pub(super) const NOT_IN_FORCE: &str =
@@ -44,19 +40,19 @@ pub struct OnDemand {
     pub bandwidth_kbit: Option<u32>,
 }
 
-fn text<'a>(seen: &'a Files, file: &str) -> &'a str {
+fn text<'a>(seen: &'a Capture, file: &str) -> &'a str {
     seen.get(file).map_or("", String::as_str)
 }
 
 /// The recorded faults. A line that was not written completely is ignored.
-pub(super) fn faults(seen: &Files, is_up: bool) -> Vec<OnDemand> {
+pub(super) fn faults(seen: &Capture, is_up: bool) -> Vec<OnDemand> {
     let mut lines = text(seen, "faults").lines();
     let boot = lines.next().and_then(|line| line.strip_prefix("boot\t"));
     let is_current = is_up && boot == text(seen, "sysctl").lines().nth(1);
     lines.enumerate().filter_map(|(at, line)| fault(seen, is_current, at + 1, line)).collect()
 }
 
-fn fault(seen: &Files, is_current: bool, number: usize, line: &str) -> Option<OnDemand> {
+fn fault(seen: &Capture, is_current: bool, number: usize, line: &str) -> Option<OnDemand> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [action, from, to, deadline, seconds, until, pipe, delay, loss, rate, _tag] = fields.as_slice()
     else {
@@ -106,7 +102,7 @@ fn words(conditions: Conditions) -> String {
 }
 
 /// Whether the rules of a fault are loaded in both directions, and its pipes are there.
-fn is_loaded(seen: &Files, number: usize, action: &str, from: &str, to: Option<&str>, pipe: &str) -> bool {
+fn is_loaded(seen: &Capture, number: usize, action: &str, from: &str, to: Option<&str>, pipe: &str) -> bool {
     let one = format!("<one{number}-{from}>");
     let two = to.map_or_else(|| format!("<two{number}>"), |to| format!("<two{number}-{to}>"));
     let rules = text(seen, "pfctl-faults");

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Seen;
 use super::outside::{BLOCKS, Overlap, WIDE};
+use super::seen::Seen;
 use crate::plan::Plan;
 
 /// The providers that must move, by name: their current network, and a free one if it exists.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Seen, StatusFinding, rules};
+use super::record::StatusFinding;
+use super::rules;
+use super::seen::Seen;
 use crate::darwin::{self, RouteEntry};
 use crate::model::ProviderAttachment;
 use crate::others::others;

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Capture, OnDemand, Status};
+use super::faults::OnDemand;
+use super::record::Status;
+use super::seen::Capture;
 use crate::darwin::{self, LabelCounters};
 use crate::plan::Plan;
 

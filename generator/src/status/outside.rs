@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Seen;
-use crate::darwin::RouteEntry;
+use super::seen::Seen;
+use crate::darwin::{InterfaceState, RouteEntry};
 use crate::place::Harmless;
 use crate::plan::Plan;
 
@@ -52,9 +52,8 @@ impl Seen<'_> {
     /// The tunnel to the other Macs: the interface that has this Mac's address in it.
     pub(super) fn tunnel(&self, plan: &Plan) -> Option<&str> {
         let mesh = plan.mesh.as_ref()?;
-        let has = |(_, interface): &(&String, &super::InterfaceState)| {
-            interface.addresses.contains_key(&mesh.address)
-        };
+        let has =
+            |(_, interface): &(&String, &InterfaceState)| interface.addresses.contains_key(&mesh.address);
         self.interfaces.iter().find(has).map(|(name, _)| name.as_str()).filter(|name| *name != "lo0")
     }
 

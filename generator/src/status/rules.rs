@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Seen;
+use super::seen::Seen;
 use crate::darwin;
 use crate::loading::{Interfaces, bridge_macro, load};
 use crate::pf::syntax::{Ruleset, SettingValue};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{OnDemand, Status};
+use super::faults::OnDemand;
+use super::record::Status;
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";

@@ -4,14 +4,14 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail};
 use nixvol_net::edit::Fields;
-use nixvol_net::model::{Declaration, Name};
+use nixvol_net::model::Declaration;
 use serde_json::{Map, Value, json};
 
 use super::super::pf::harmless;
-use super::{EVALUATE, Edit};
+use super::opened::{EVALUATE, OpenedFile};
 use crate::cli::edit::{Add, Alias};
 
-impl Edit<'_> {
+impl OpenedFile<'_> {
     pub fn volume(&self, what: &Add) -> Result<Option<Fields>> {
         let Add::Volume { provider, address, localhost, attachment, publish, mount_point, .. } = what else {
             return Ok(None);
@@ -98,29 +98,6 @@ impl Edit<'_> {
             None => bail!("provider `{provider}` has no free address\nhint: name one with --address"),
         }
     }
-}
-
-/// Merges declarations into one, so that a value free in the result is free in all of them. Entries of all but the
-/// first are renamed.
-pub fn united(mut declarations: Vec<Declaration>) -> Option<Declaration> {
-    if declarations.is_empty() {
-        return None;
-    }
-    let mut first = declarations.remove(0);
-    for (index, other) in declarations.into_iter().enumerate() {
-        for (at, volume) in other.volumes.into_values().enumerate() {
-            first
-                .volumes
-                .extend(Name::new(&format!("{index}-{at}"), Name::LONGEST).map(|name| (name, volume)));
-        }
-        for (at, provider) in other.providers.into_values().enumerate() {
-            if !first.providers.values().any(|known| known.network == provider.network) {
-                let name = Name::new(&format!("{index}-{at}"), Name::LONGEST);
-                first.providers.extend(name.map(|name| (name, provider)));
-            }
-        }
-    }
-    Some(first)
 }
 
 /// The fields of a link.

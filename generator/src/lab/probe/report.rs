@@ -10,8 +10,7 @@ use nixvol_net::router::{NodeId, Topology};
 use nixvol_net::wire;
 use serde_json::{Value, json};
 
-use super::sockets::ProbeResult;
-use super::{Difference, Probe, Trial};
+use super::record::{Difference, Probe, ProbeResult, Trial};
 use crate::commands::versioned;
 
 /// The text of a cell if all probes connected.

@@ -3,7 +3,6 @@
 //! Everything here acts on the network namespace of the calling thread.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,10 +16,9 @@ use anyhow::{Context, Result};
 use nixvol_net::model::Protocol;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 
-use super::ProbedService;
+use super::record::{BIG, ProbeResult, ProbedService};
 
 /// Most probes of a node in flight.
 const AT_ONCE: usize = 64;
@@ -30,36 +28,6 @@ const BACKLOG: i32 = 4096;
 const LOOK: Duration = Duration::from_millis(50);
 /// An echo request: type, code, checksum, identifier and sequence number; the kernel sets checksum and identifier.
 const ECHO: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
-/// Payload bytes of a small probe.
-pub const SMALL: usize = 14;
-/// Payload bytes of a probe that exceeds the MTU of Ethernet.
-pub const BIG: usize = 4000;
-
-/// The result of a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProbeResult {
-    /// The connection opened, or a reply came.
-    Connected,
-    /// A RST, or ICMP port unreachable.
-    Refused,
-    /// Any other error, such as ICMP host unreachable.
-    Unreachable,
-    /// No answer at all.
-    Silence,
-}
-
-impl fmt::Display for ProbeResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Connected => "connected",
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Silence => "silence",
-        })
-    }
-}
-
 /// A probe to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {

@@ -17,14 +17,14 @@ use nixvol_net::pf::syntax::Direction;
 use nixvol_net::router::{EGRESS, Filter, Node, NodeAttachment, NodeId, Seen, Topology};
 use nixvol_net::wire;
 
-use super::super::control::Lab;
 use super::super::device::borrow_address;
 use super::super::node::inside;
-use super::sockets::{BIG, Listeners, ProbeResult, SMALL};
-use super::{
-    ANY_PORT, Difference, PATIENCE, Probe, ProbedService, SEEN, Trial, ask_all, ask_twice, refusal, report,
-    rules,
-};
+use super::super::running::Lab;
+use super::ask::{PATIENCE, SEEN, ask_all, ask_twice};
+use super::expected::{refusal, rules};
+use super::record::{ANY_PORT, BIG, Difference, Probe, ProbeResult, ProbedService, SMALL, Trial};
+use super::report;
+use super::sockets::Listeners;
 
 /// Number of bridges removed and of nodes that forge: more would show nothing new.
 const SOME: usize = 5;

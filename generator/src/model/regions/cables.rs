@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Area, Place};
+use super::region::{Area, Place};
 
 /// A place where cables land.
 struct Landing {

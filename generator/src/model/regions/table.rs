@@ -4,10 +4,10 @@
 //! Clouds name a city or a part of a country; few publish exact locations, which would change a round trip by a few
 //! milliseconds at most.
 
-use super::Area::{
+use super::region::Area::{
     Africa, EastAsia, Europe, Gulf, India, Levant, NorthAmerica, Oceania, SouthAmerica, SoutheastAsia,
 };
-use super::{Area, Cloud, Region};
+use super::region::{Area, Cloud, Region};
 
 const fn region(
     cloud: Cloud,
