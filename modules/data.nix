@@ -5,7 +5,8 @@
 { lib }:
 cfg:
 let
-  # The fields of each part with the generator's defaults; null means that there is no default.
+  # The generator's defaults, as far as they are not null. Of an entry all options but `enable` are fields of the JSON;
+  # of the module's own options only those of `places` are, and what the end of this file adds.
   places = {
     base = "/opt/nix-volumes";
     stateDir = "/var/db/nix-volumes-networking";
@@ -16,40 +17,17 @@ let
   };
 
   provider = name: {
-    network = null;
-    gateway = null;
     bridge = "bridge-${name}";
     attachment = "bridge";
     internet = true;
-    region = null;
   };
 
   volume = {
-    provider = null;
-    address = null;
-    localhost = null;
     attachment = "host";
     publish = [ ];
-    mountPoint = null;
-    guest = null;
   };
 
-  guest = {
-    mac = null;
-    interface = null;
-    dns = null;
-  };
-
-  # One of several Macs. The option of the private key is not part of the declaration.
-  oneMac = {
-    providers = null;
-    endpoint = null;
-    publicKey = null;
-    address = null;
-    listenPort = null;
-  };
-
-  macs = builtins.mapAttrs (_name: said oneMac) (cfg.macs or { });
+  macs = builtins.mapAttrs (_name: said { }) (cfg.macs or { });
 
   localhost = {
     bridge = "bridge-localhost";
@@ -57,36 +35,14 @@ let
   };
 
   link = {
-    from = null;
-    to = null;
-    protocol = null;
-    ports = null;
     bidirectional = false;
     masquerade = false;
-    conditions = null;
-  };
-
-  expectation = {
-    from = null;
-    to = null;
-    protocol = null;
-    ports = null;
-    passes = null;
-    why = null;
-  };
-
-  conditions = {
-    latencyMs = null;
-    latency = null;
-    jitterMs = null;
-    loss = null;
-    bandwidthKbit = null;
   };
 
   said =
-    assumed: values:
-    lib.filterAttrs (field: value: value != null && value != assumed.${field}) (
-      builtins.intersectAttrs assumed values
+    assumed:
+    lib.filterAttrs (
+      field: value: field != "enable" && value != null && !(assumed ? ${field} && value == assumed.${field})
     );
 
   isPresent = part: part.enable or true;
@@ -102,27 +58,27 @@ let
 
   # Replaces a nested part of an entry by its values that are not defaults; null if there are none.
   saidOf =
-    field: assumed: value:
+    field: value:
     value
     // lib.optionalAttrs (value.${field} or null != null) {
       ${field} =
         let
-          kept = said assumed value.${field};
+          kept = said { } value.${field};
         in
         if kept == { } then null else kept;
     };
 
-  linkData = value: said link (saidOf "conditions" conditions value);
-  volumeData = _name: value: said volume (saidOf "guest" guest value);
+  linkData = value: said link (saidOf "conditions" value);
+  volumeData = _name: value: said volume (saidOf "guest" value);
 in
 {
   version = 1;
   providers = builtins.mapAttrs (name: said (provider name)) providers;
   volumes = builtins.mapAttrs volumeData volumes;
 }
-// said places cfg
+// said places (builtins.intersectAttrs places cfg)
 // lib.optionalAttrs (!(cfg.hosts.enable or true)) { hostsFile = null; }
 // saidIfAny "localhost" (said localhost (cfg.localhost or { }))
 // saidIfAny "links" (map linkData (cfg.links or [ ]))
 // lib.optionalAttrs (macs != { }) ({ inherit macs; } // saidIfAny "mac" (cfg.mac or { }))
-// saidIfAny "expect" (map (said expectation) (cfg.expect or [ ]))
+// saidIfAny "expect" (map (said { }) (cfg.expect or [ ]))

@@ -36,9 +36,10 @@ const FIELDS: &[(&str, &str)] = &[
 /// The declaration with a value in a field, or as a name.
 fn with(pointer: &str, value: &str) -> Value {
     let mut input = fixture("rich.json");
-    match input.pointer_mut(pointer) {
-        Some(place) => *place = json!(value),
-        None => input[pointer.trim_start_matches('/')] = json!(value),
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    match input.pointer_mut(parent).expect("the parent of the field") {
+        Value::Array(items) => items[field.parse::<usize>().expect("an index")] = json!(value),
+        fields => fields[field] = json!(value),
     }
     input
 }

@@ -30,6 +30,7 @@ mod explain;
 mod fault_form;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod faults;
+mod fields;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod guests;
 #[cfg(all(feature = "lab", target_os = "linux"))]

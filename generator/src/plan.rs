@@ -203,20 +203,23 @@ impl<'a> Here<'a> {
 
 fn volumes(declaration: &Declaration) -> Vec<PlannedVolume> {
     let volume = |(name, volume): (&Name, &crate::model::Volume)| {
-        let provider = &declaration.providers[&volume.provider];
-        let mac = declaration.remote_mac(&volume.provider).cloned();
+        // The published ports are in a list of their own.
+        let crate::model::Volume { provider, address, localhost, attachment, publish: _, mount_point, guest } =
+            volume;
+        let mac = declaration.remote_mac(provider).cloned();
         let is_here = mac.is_none();
-        let ours = is_here && provider.attachment == ProviderAttachment::Bridge;
+        let owner = &declaration.providers[provider];
+        let ours = is_here && owner.attachment == ProviderAttachment::Bridge;
         PlannedVolume {
             name: name.clone(),
-            provider: volume.provider.clone(),
-            address: volume.address,
-            attachment: volume.attachment,
+            provider: provider.clone(),
+            address: *address,
+            attachment: *attachment,
             port: ours.then(|| name.behind("veth")),
-            alias: volume.localhost.filter(|_| is_here),
-            mount_point: volume.mount_point.clone().filter(|_| is_here),
-            gateway: provider.gateway.addr(),
-            guest: volume.guest.clone(),
+            alias: localhost.filter(|_| is_here),
+            mount_point: mount_point.clone().filter(|_| is_here),
+            gateway: owner.gateway.addr(),
+            guest: guest.clone(),
             mac,
         }
     };

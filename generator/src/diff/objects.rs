@@ -144,17 +144,30 @@ fn provider(plan: &Plan, bridge: &Bridge) -> ObjectFields {
 
 fn volume(volume: &PlannedVolume, published: Option<String>) -> ObjectFields {
     let names = volume.host_names().join(" ");
-    let Guest { mac, interface, dns } = &volume.guest;
+    // The gateway and the Mac are those of the provider, and told with it.
+    let PlannedVolume {
+        name: _,
+        provider,
+        address,
+        attachment,
+        port,
+        alias,
+        mount_point,
+        gateway: _,
+        guest,
+        mac: _,
+    } = volume;
+    let Guest { mac, interface, dns } = guest;
     let servers: Vec<String> = dns.iter().map(ToString::to_string).collect();
     vec![
-        ("provider", Some(volume.provider.to_string())),
-        ("address", Some(volume.address.to_string())),
-        ("attachment", Some(volume.attachment.word().to_owned())),
-        ("port", volume.port.as_ref().map(ToString::to_string)),
-        ("alias", volume.alias.map(|alias| alias.to_string())),
+        ("provider", Some(provider.to_string())),
+        ("address", Some(address.to_string())),
+        ("attachment", Some(attachment.word().to_owned())),
+        ("port", port.as_ref().map(ToString::to_string)),
+        ("alias", alias.map(|alias| alias.to_string())),
         ("publishes", published),
         ("names", Some(names)),
-        ("mount point", volume.mount_point.as_ref().map(AbsolutePath::to_string)),
+        ("mount point", mount_point.as_ref().map(AbsolutePath::to_string)),
         ("guest's MAC address", mac.as_ref().map(|mac| mac.as_str().to_owned())),
         ("guest's interface", interface.as_ref().map(|name| name.as_str().to_owned())),
         ("guest's name servers", (!dns.is_empty()).then(|| servers.join(" "))),

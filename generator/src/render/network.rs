@@ -176,25 +176,27 @@ pub fn json(declaration: &Declaration, plan: &Plan) -> String {
 }
 
 fn provider(provider: &model::Provider) -> Provider<'_> {
+    let model::Provider { network, gateway, bridge, attachment, internet, region } = provider;
     Provider {
-        network: provider.network,
-        gateway: provider.gateway,
-        bridge: provider.bridge.as_str(),
-        attachment: provider.attachment,
-        internet: provider.internet,
-        region: provider.region.map(|region| region.name),
+        network: *network,
+        gateway: *gateway,
+        bridge: bridge.as_str(),
+        attachment: *attachment,
+        internet: *internet,
+        region: region.map(|region| region.name),
     }
 }
 
 fn volume(volume: &model::Volume) -> Volume<'_> {
+    let model::Volume { provider, address, localhost, attachment, publish, mount_point, guest } = volume;
     Volume {
-        provider: volume.provider.as_str(),
-        address: volume.address,
-        localhost: volume.localhost,
-        attachment: volume.attachment,
-        publish: volume.publish.iter().copied().collect(),
-        mount_point: volume.mount_point.as_ref().map(AbsolutePath::as_str),
-        guest: guest(&volume.guest),
+        provider: provider.as_str(),
+        address: *address,
+        localhost: *localhost,
+        attachment: *attachment,
+        publish: publish.iter().copied().collect(),
+        mount_point: mount_point.as_ref().map(AbsolutePath::as_str),
+        guest: self::guest(guest),
     }
 }
 
@@ -219,14 +221,15 @@ fn mac(mac: &model::MeshMac) -> Mac<'_> {
 }
 
 fn link(link: &model::Link) -> Link<'_> {
+    let model::Link { from, to, protocol, ports, bidirectional, masquerade, conditions, index: _ } = link;
     Link {
-        from: names(&link.from),
-        to: names(&link.to),
-        protocol: link.protocol,
-        ports: link.ports.as_ref().map(ports),
-        bidirectional: link.bidirectional,
-        masquerade: link.masquerade,
-        conditions: link.conditions.map(conditions),
+        from: names(from),
+        to: names(to),
+        protocol: *protocol,
+        ports: ports.as_ref().map(self::ports),
+        bidirectional: *bidirectional,
+        masquerade: *masquerade,
+        conditions: conditions.map(self::conditions),
     }
 }
 
@@ -241,13 +244,14 @@ fn conditions(conditions: model::LinkConditions) -> Conditions {
 }
 
 fn expectation(expectation: &model::Expectation) -> Expectation<'_> {
+    let model::Expectation { from, to, protocol, ports, passes, why, index: _ } = expectation;
     Expectation {
-        from: expectation.from.iter().map(Party::word).collect(),
-        to: expectation.to.iter().map(Party::word).collect(),
-        protocol: expectation.protocol,
-        ports: expectation.ports.as_ref().map(ports),
-        passes: expectation.passes,
-        why: expectation.why.as_deref(),
+        from: from.iter().map(Party::word).collect(),
+        to: to.iter().map(Party::word).collect(),
+        protocol: *protocol,
+        ports: ports.as_ref().map(self::ports),
+        passes: *passes,
+        why: why.as_deref(),
     }
 }
 
