@@ -26,6 +26,10 @@ use clap_complete::CompleteEnv;
 
 use cli::{Cli, ColourChoice};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();
     let asked = colour_asked_for(std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()));

@@ -25,8 +25,9 @@ const LARGEST: usize = 1 << 20;
 const FIRST_OPERATION: u32 = END + 2;
 /// The operation [`Diagrams::over`].
 pub(super) const OVER: u32 = FIRST_OPERATION;
-/// Marks an unused cache entry.
-const UNASKED: u32 = u32::MAX;
+/// An unused cache entry. All zero, so that a new cache is memory that the system has cleared already: the first word of
+/// an operation is stored inverted, and none is [`u32::MAX`].
+const UNASKED: [u32; 4] = [0; 4];
 
 impl Map {
     /// The function without a value for any packet: see [`Diagrams::over`]. It is stored as the greatest number.
@@ -136,7 +137,7 @@ impl Default for Diagrams {
         Self {
             nodes: Vec::new(),
             unique: vec![0; SMALLEST],
-            asked: vec![[UNASKED; 4]; SMALLEST],
+            asked: vec![UNASKED; SMALLEST],
             answers: Vec::new(),
             walks: 0,
         }
@@ -196,7 +197,8 @@ impl Diagrams {
     }
 
     fn grow(&mut self) {
-        let length = self.unique.len() * 4;
+        // Moving all nodes to a larger table costs as much as adding them; a large table costs memory.
+        let length = self.unique.len() * if self.unique.len() < LARGEST { 4 } else { 2 };
         let mut unique = vec![0; length];
         for (number, node) in (1..).zip(&self.nodes) {
             let mut at = place([node.low.0, node.high.0, u32::from(node.level)], length);
@@ -207,9 +209,9 @@ impl Diagrams {
         }
         self.unique = unique;
         if self.asked.len() < length.min(LARGEST) {
-            let old = std::mem::replace(&mut self.asked, vec![[UNASKED; 4]; length.min(LARGEST)]);
-            for entry in old.into_iter().filter(|entry| entry[0] != UNASKED) {
-                let at = place([entry[0], entry[1], entry[2]], self.asked.len());
+            let old = std::mem::replace(&mut self.asked, vec![UNASKED; length.min(LARGEST)]);
+            for entry in old.into_iter().filter(|entry| *entry != UNASKED) {
+                let at = place([!entry[0], entry[1], entry[2]], self.asked.len());
                 self.asked[at] = entry;
             }
         }
@@ -218,12 +220,12 @@ impl Diagrams {
     /// The cached result of an operation, if it has not been evicted.
     pub(super) fn known(&self, question: [u32; 3]) -> Option<Map> {
         let [a, b, c, answer] = self.asked[place(question, self.asked.len())];
-        ([a, b, c] == question).then_some(Map(answer))
+        ([!a, b, c] == question).then_some(Map(answer))
     }
 
     pub(super) fn remember(&mut self, question: [u32; 3], answer: Map) {
         let at = place(question, self.asked.len());
-        self.asked[at] = [question[0], question[1], question[2], answer.0];
+        self.asked[at] = [!question[0], question[1], question[2], answer.0];
     }
 
     /// Starts a traversal: returns a number that identifies its results.

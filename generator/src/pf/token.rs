@@ -95,7 +95,11 @@ static KEYWORDS: &[&str] = &[
 
 /// The keyword equal to `word`, if any.
 pub(super) fn keyword(word: &str) -> Option<&'static str> {
-    KEYWORDS.binary_search(&word).ok().map(|index| KEYWORDS[index])
+    // Few begin with the same letter, and of those few have the same length: most words are compared with none.
+    let first = *word.as_bytes().first()?;
+    let begin = KEYWORDS.partition_point(|known| known.as_bytes()[0] < first);
+    let alike = KEYWORDS[begin..].iter().take_while(|known| known.as_bytes()[0] == first);
+    alike.copied().find(|known| *known == word)
 }
 
 fn ends_number(byte: u8) -> bool {

@@ -9,7 +9,9 @@ impl Parser<'_> {
     pub(super) fn peek(&mut self) -> &Kind {
         if self.ahead.is_none() {
             self.ahead = Some(self.lexer.next());
-            self.errors.append(&mut self.lexer.complaints);
+            if !self.lexer.complaints.is_empty() {
+                self.errors.append(&mut self.lexer.complaints);
+            }
         }
         self.ahead.as_ref().expect("just read")
     }
@@ -25,7 +27,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn at_char(&mut self, wanted: char) -> bool {
-        *self.peek() == Kind::Char(wanted)
+        matches!(self.peek(), Kind::Char(found) if *found == wanted)
     }
 
     pub(super) fn eat_key(&mut self, key: &str) -> bool {
