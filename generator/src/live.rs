@@ -8,10 +8,9 @@ use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::darwin;
-use crate::status::{Capture, Status, StatusFinding};
+use crate::status::{Capture, OnDemand, Status, StatusFinding};
 
 /// The state of a network at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -72,7 +71,7 @@ pub struct LivePackets {
 pub struct LiveCounter {
     /// The label.
     pub label: String,
-    /// LivePackets that came in and went out, as pf sees them: what the Mac sends to itself counts as both.
+    /// Packets that came in and went out, as pf sees them: what the Mac sends to itself counts as both.
     pub packets: [u64; 2],
     /// Bytes, likewise.
     pub bytes: [u64; 2],
@@ -144,7 +143,12 @@ impl Live {
             states: held.map(|(states, _)| states),
             states_limit: held.map(|(_, limit)| limit),
             counters: counters(&darwin::labels(text("pfctl-anchor-labels"))),
-            faults: faults(text("status.json"), now),
+            faults: status
+                .faults
+                .iter()
+                .filter(|fault| fault.state == "in force")
+                .map(|it| fault(it, now))
+                .collect(),
             ..Self::unknown(LiveSource::Mac, page, String::new())
         }
     }
@@ -159,22 +163,16 @@ fn counters(labels: &BTreeMap<String, darwin::LabelCounters>) -> Vec<LiveCounter
     labels.iter().map(counter).collect()
 }
 
-/// The faults in force, from the manager's own status; none if it has no such list.
-fn faults(status: &str, now: SystemTime) -> Vec<LiveFault> {
-    let status: Value = serde_json::from_str(status).unwrap_or_default();
-    let word = |value: &Value| value.as_str().map(str::to_owned);
-    let fault = |fault: &Value| {
-        let until = fault["until"].as_str().and_then(|until| humantime::parse_rfc3339(until).ok());
-        Some(LiveFault {
-            action: word(&fault["action"])?,
-            from: word(&fault["from"])?,
-            to: word(&fault["to"]),
-            conditions: word(&fault["conditions"]),
-            seconds: until.map(|until| until.duration_since(now).unwrap_or_default().as_secs()),
-        })
-    };
-    let all = status["faults"].as_array().map_or(&[][..], Vec::as_slice);
-    all.iter().filter(|fault| fault["state"] == "in force").filter_map(fault).collect()
+fn fault(fault: &OnDemand, now: SystemTime) -> LiveFault {
+    let OnDemand { action, from, to, until, conditions, .. } = fault;
+    let until = until.as_deref().and_then(|until| humantime::parse_rfc3339(until).ok());
+    LiveFault {
+        action: action.clone(),
+        from: from.clone(),
+        to: to.clone(),
+        conditions: conditions.clone(),
+        seconds: until.map(|until| until.duration_since(now).unwrap_or_default().as_secs()),
+    }
 }
 
 /// A service in words, from an IP protocol number and a port.

@@ -14,7 +14,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nixvol_net::input::nearest;
 use nixvol_net::scenario::{Act, Event, LONGEST, Scenario};
 use serde::Deserialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -172,13 +171,7 @@ impl Seen {
         }
         let known: BTreeSet<&str> =
             self.providers.iter().chain(&self.volumes).map(|it| it.name.as_str()).collect();
-        let named = scenario.steps.iter().flat_map(|step| step.act.ends()).flatten();
-        let unknown: BTreeSet<&str> = named.filter(|end| !known.contains(end)).collect();
-        for end in unknown {
-            let near = nearest(end, known.iter().copied());
-            let hint = near.map_or_else(String::new, |near| format!("\nhint: did you mean `{near}`?"));
-            all.push(format!("this network has no provider or volume {end}{hint}"));
-        }
+        all.extend(timeline::unknown_ends(scenario, &known));
         for fault in self.faults.iter().filter(|fault| fault.state != "over") {
             let is_met = |act: &Act| self.meets(act, fault);
             if let Some(step) = scenario.steps.iter().find(|step| is_met(&step.act)) {

@@ -1,11 +1,13 @@
 //! The timeline of a scenario while it is played: a line for each event, as text or as JSON, with the time of day.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use nixvol_net::input::nearest;
 use nixvol_net::scenario::{self, Event, Scenario, Told};
 
 use super::{BAD_INPUT, versioned_line};
@@ -21,6 +23,19 @@ pub fn read(file: &Path) -> Result<std::result::Result<Scenario, ExitCode>> {
         }
         ExitCode::from(BAD_INPUT)
     }))
+}
+
+/// What is wrong with the names of a scenario in a network that has these providers and volumes: a message for each that it
+/// does not have.
+pub fn unknown_ends(scenario: &Scenario, known: &BTreeSet<&str>) -> Vec<String> {
+    let named = scenario.steps.iter().flat_map(|step| step.act.ends()).flatten();
+    let unknown: BTreeSet<&str> = named.filter(|end| !known.contains(end)).collect();
+    let message = |end| {
+        let near = nearest(end, known.iter().copied());
+        let hint = near.map_or_else(String::new, |near| format!("\nhint: did you mean `{near}`?"));
+        format!("this network has no provider or volume {end}{hint}")
+    };
+    unknown.into_iter().map(message).collect()
 }
 
 /// Writes the timeline to standard output.

@@ -11,13 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nixvol_net::input::nearest;
 use nixvol_net::scenario::{Act, Event, Scenario};
 
 use super::client::{address, ask};
 use super::protocol::{Asked, Reply, Request};
 use super::watch::Watched;
-use crate::commands::timeline::Timeline;
+use crate::commands::timeline::{Timeline, unknown_ends};
 
 /// How often to check whether the lab is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -85,15 +84,7 @@ fn are_known(scenario: &Scenario, address: &str) -> Result<()> {
     let nodes = status.nodes.iter().filter(|node| node.provider.is_some());
     let known: BTreeSet<&str> =
         nodes.flat_map(|node| [Some(node.name.as_str()), node.provider.as_deref()]).flatten().collect();
-    let named = scenario.steps.iter().flat_map(|step| step.act.ends()).flatten();
-    let unknown: BTreeSet<&str> = named.filter(|end| !known.contains(end)).collect();
-    let line = |end| match nearest(end, known.iter().copied()) {
-        Some(near) => {
-            format!("this network has no provider or volume {end}\nhint: did you mean `{near}`?")
-        }
-        None => format!("this network has no provider or volume {end}"),
-    };
-    let lines: Vec<String> = unknown.into_iter().map(line).collect();
+    let lines = unknown_ends(scenario, &known);
     if lines.is_empty() { Ok(()) } else { bail!(lines.join("\n")) }
 }
 
