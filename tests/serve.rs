@@ -369,6 +369,7 @@ fn events_tell_each_change() {
 fn a_mac_is_shown_and_not_changed() {
     let network = Network::new(&small());
     network.ok("start");
+    network.ok("partition aws --for 1h");
     let (directory, _) = collected(&network, "served");
     let directory = directory.to_string_lossy().into_owned();
     let server = Server::start(&Lab::nowhere("mac"), &["--from", &directory]);
@@ -382,6 +383,13 @@ fn a_mac_is_shown_and_not_changed() {
         "{state}"
     );
     assert_eq!((&state["packets"], &state["flows"]), (&Value::Null, &Value::Null));
+    let faults = state["faults"].as_array().expect("faults");
+    assert_eq!(
+        (faults.len(), &faults[0]["action"], &faults[0]["from"]),
+        (1, &json!("partition"), &json!("aws"))
+    );
+    assert_eq!((&faults[0]["to"], &faults[0]["conditions"]), (&Value::Null, &Value::Null));
+    assert!(faults[0]["seconds"].as_u64().is_some_and(|it| (3_000..=3_600).contains(&it)), "{state}");
     assert!(!state["counters"].as_array().expect("counters").is_empty(), "{state}");
     let page = server.ask("GET", "/?token=TOKEN", &["Host: HOST"], "").body;
     assert!(page.contains("id=\"now\"") && !page.contains("id=\"trouble\""), "no controls");
