@@ -199,6 +199,13 @@ impl World {
         for root in ["/tmp/", "/opt/", "/etc/"] {
             text = text.replace(&format!(" {root}"), &format!(" {dir}{root}"));
         }
+        // `serve` runs until it is ended: here, when it has printed its address.
+        if text.contains("nixvol-net serve") {
+            text = format!(
+                "{} >served &\nuntil grep -q token= served || ! kill -0 $!; do sleep 0.1; done\nkill $!\nwait $!",
+                text.trim_end()
+            );
+        }
         // `run` needs the volume's address on the machine.
         let acts = command.contains("nixvol-net run ");
         if acts {

@@ -293,7 +293,7 @@ Exit: 0 as wished, 1 not, 2 bad input.")]
     /// the first step it is refused if the network is not up, if it does not have all named volumes and providers, or
     /// if the scenario would take over or heal what is already partitioned or slow. It needs root.
     #[command(after_help = "Examples:
-  sudo nixvol-net scenario scenario.toml
+  sudo nixvol-net scenario scenario.toml --input network.json
   sudo nixvol-net scenario scenario.toml --input network.json --format json >timeline.jsonl
 
 Exit: 0 played to its end, 1 a step failed or it was interrupted, 2 refused, or a mistake in the file.")]

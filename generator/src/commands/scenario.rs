@@ -13,14 +13,14 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nixvol_net::scenario::{Act, Event, LONGEST, Scenario};
 use serde::Deserialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::timeline::{self, Timeline};
-use super::{BAD_INPUT, status};
+use super::{BAD_INPUT, sentence, status};
 use crate::cli::{Format, InputSource};
 
 /// How often an undo is tried where another run of the manager is at work; the manager itself waits for it each time.
@@ -101,9 +101,9 @@ impl Manager {
             .stderr(Stdio::from(err.try_clone()?))
             .process_group(0)
             .status()
-            .with_context(|| {
+            .map_err(|error| {
                 let hint = "it is on a Mac where the network is installed, `--input` names another base; in the lab: `nixvol-net lab scenario`";
-                format!("cannot run {}\nhint: {hint}", self.0.display())
+                anyhow!("cannot run {}: {}\nhint: {hint}", self.0.display(), sentence(&error.to_string()))
             })?;
         Ok(Ran { code: status.code(), out: text(&mut out)?, err: text(&mut err)? })
     }
