@@ -19,6 +19,7 @@ mod edits;
 mod edits_changes;
 mod edits_generated;
 mod edits_hosts;
+mod edits_macs;
 mod edits_public;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 mod elsewhere;
