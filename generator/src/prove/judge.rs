@@ -391,8 +391,8 @@ impl<'a> Comparison<'a> {
 
     /// The packets of a set whose outcome satisfies a predicate.
     fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(HookOutcome) -> bool) -> Set {
-        let outcome = self.space.only(set, outcome);
-        self.outcomes.select(&mut self.space, outcome, is_meant)
+        let outcomes = &self.outcomes;
+        self.space.select_within(set, outcome, |number| outcomes.decided(number).is_some_and(&is_meant))
     }
 
     /// TCP states on lo0 must expire soon after their connection: pf's table holds 10,000, and with the default
