@@ -332,3 +332,23 @@ fn a_packet_needs_what_its_header_has() {
     let later = json!({ "proto": "udp", "frag": true, "frag_id": 7, "frag_offset": 80, "frag_len": 80, "frag_more": true });
     assert_eq!(read(later).expect("a fragment"), 17);
 }
+
+#[test]
+fn a_walk_that_is_abandoned_is_not_indexed() {
+    // Six levels of anchors with ten calls each: too many visits for a walk, but few enough rules that match an address
+    // for an index to reach the last rule of the main ruleset.
+    let others: String = (0..20).map(|last| format!("block from 192.0.2.{last}\n")).collect();
+    let level = |number: usize| {
+        let call =
+            if number < 5 { format!("anchor \"/l{}\"\n", number + 1).repeat(10) } else { String::new() };
+        (format!("l{number}"), call + &others)
+    };
+    let levels: Vec<(String, String)> = (0..6).map(level).collect();
+    let anchors: Vec<(&str, &str)> = levels.iter().map(|(path, rules)| (&**path, &**rules)).collect();
+    let mut walked = machine("anchor \"l0\"\nblock quick all\n", &anchors);
+    let mut indexed = walked.clone();
+    indexed.index();
+    let packet = packet(WEB);
+    assert_eq!(walked.eval(&packet).action(), Outcome::Pass, "the walk is abandoned before the last rule");
+    assert_eq!(walked.eval(&packet), indexed.eval(&packet));
+}

@@ -1,6 +1,6 @@
 //! The lab: namespaces, devices and processes around the router, on Linux.
 //!
-//! One process plays the Mac. It is the init process of a PID namespace, so whatever is started in the lab ends with
+//! One process plays the Mac, or all Macs that share a declaration. It is the init process of a PID namespace, so whatever is started in the lab ends with
 //! it, however it ends. Network namespaces are held only by its descriptors, the files that resolve host names are
 //! mounted where no other process sees them, and its socket is abstract. So nothing is left behind when it is killed.
 
@@ -10,6 +10,8 @@ mod control;
 mod device;
 mod ends;
 mod enter;
+mod faults;
+mod macs;
 mod node;
 mod observe;
 mod play;
@@ -28,8 +30,10 @@ pub use ends::ends;
 pub use enter::exec;
 pub use observe::{FlowCount, Traffic};
 pub use play::play;
-pub use protocol::{Asked, FaultStatus, LabState, NodeStatus, PipeStatus, Reply, Request};
+pub use protocol::{
+    Asked, FaultStatus, LabState, MacStatus, NodeStatus, PeerStatus, PipeStatus, Reply, Request,
+};
 pub use serve::serve;
-pub use setup::{Setup, Task};
+pub use setup::{MacSetup, Setup, Task};
 pub use start::{run, up};
 pub use watch::Watched;

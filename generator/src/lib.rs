@@ -70,6 +70,7 @@
 //! | [`edit`] | a change of the user's Nix file (rnix) |
 //! | [`report`] | one page that shows the network and answers questions |
 //! | [`wire`] | the bytes of packets |
+//! | `tunnel` | WireGuard between the Macs of a lab: keys and bytes (Linux) |
 //! | [`router`] | the Mac's part in a network of real programs: bytes in, bytes out |
 //! | [`replay`] | recorded scenarios of Apple's own stack, played through the router |
 //! | [`scenario`] | faults between volumes and providers at set times, read from a file |
@@ -120,4 +121,6 @@ pub mod router;
 pub mod scenario;
 pub mod source;
 pub mod status;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+pub mod tunnel;
 pub mod wire;

@@ -6,11 +6,13 @@
 
 pub mod answer;
 mod checksum;
+mod datagram;
 mod fragment;
 mod offload;
 mod read;
 mod rewrite;
 
+pub use datagram::{udp, udp_payload};
 pub use fragment::{fragments, whole};
 pub use offload::{Gso, OFFLOAD_HEADER, Offload, complete, segments};
 pub use read::{Datagram, Malformed, is_transport_right, read, v4};

@@ -267,7 +267,8 @@ pub struct From {
     /// The JSON that Nix evaluates; `-` is standard input [default: the embedded topology]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// A bundle, whose rules are taken as they are.
+    /// A bundle, whose rules are taken as they are; of several Macs that share a declaration each has one, and those that
+    /// are not given are rendered.
     #[arg(long, value_name = "DIR")]
-    pub bundle: Option<PathBuf>,
+    pub bundle: Vec<PathBuf>,
 }

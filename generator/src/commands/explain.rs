@@ -229,7 +229,8 @@ fn played(
     }
     let read = read_rules(plan, rules, question).ok()?;
     let name = |over| match over {
-        Over::Loopback => None,
+        Over::Loopback | Over::Underlay => None,
+        Over::Mesh => read.names.as_ref()?.mesh.clone(),
         Over::Egress => Some(question.egress.to_owned()),
         Over::Bridge(bridge) => {
             let bridge = bridge_macro(plan.bridges[bridge].provider.as_str());

@@ -31,24 +31,24 @@ use linux::run as in_namespaces;
 
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod linux {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
     use std::{process, thread};
 
     use anyhow::{Context, bail};
-    use nixvol_net::model::{self, Declaration};
+    use nixvol_net::model::{self, Declaration, Name};
     use nixvol_net::plan::Plan;
     use nixvol_net::render::{ANCHOR, HOSTS, NETWORK};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::{ExitCode, LabCommand, Result};
     use crate::cli::lab::{From, PathArguments};
     use crate::cli::{Format, InputSource};
     use crate::commands::paint::{Paint, painted};
-    use crate::commands::prove::{self, Proven};
-    use crate::commands::{print, reject, timeline, versioned};
+    use crate::commands::prove;
+    use crate::commands::{Reading, print, read, reject, timeline, versioned};
     use crate::disk;
-    use crate::lab::{self, Asked, LabState, Reply, Request, Setup, Task, Watched};
+    use crate::lab::{self, Asked, LabState, MacSetup, Reply, Request, Setup, Task, Watched};
 
     /// The exit code of `status` if no lab is up.
     const NO_LAB: u8 = 1;
@@ -81,16 +81,6 @@ mod linux {
         }
     }
 
-    /// Refuses a declaration with several Macs: a lab has one.
-    fn one_mac(declaration: &Declaration) -> Result<()> {
-        if declaration.mesh.as_ref().is_some_and(|mesh| mesh.macs.len() > 1) {
-            bail!(
-                "the lab plays one Mac, and this declaration has several\nhint: leave out `mac` and `macs`"
-            );
-        }
-        Ok(())
-    }
-
     /// Starts a lab: at the user's address if it stays up, at an address of its own if it exists for one task.
     fn start(from: &From, task: &Task) -> Result<ExitCode> {
         let address = match task {
@@ -110,51 +100,116 @@ mod linux {
 
     /// What the lab is started with; on failure the problem has been reported, and the exit code is returned.
     fn setup(from: &From, address: String, task: Task) -> Result<std::result::Result<Setup, ExitCode>> {
-        if let Some(directory) = &from.bundle {
-            let (_, input, anchor, hosts) = bundle(directory)?;
-            let file = directory.join(ANCHOR).display().to_string();
-            return Ok(Ok(Setup { address, input, anchor, file, hosts, task }));
-        }
-        let source = InputSource { input: from.input.clone() };
-        let Proven { bundle, .. } = match prove::rendered_for_lab(&source)? {
-            Ok(proven) => proven,
-            Err(exit) => return Ok(Err(exit)),
+        let bundles = from.bundle.iter().map(|directory| bundle(directory)).collect::<Result<Vec<_>>>()?;
+        let declaration = match bundles.split_first() {
+            None => match read(&InputSource { input: from.input.clone() })? {
+                Reading { declaration: Ok(declaration), .. } => declaration,
+                Reading { declaration: Err(rejected), name } => return Ok(Err(reject(&name, &rejected))),
+            },
+            Some((first, others)) => {
+                are_of_one_declaration(first, others)?;
+                first.declaration.clone()
+            }
         };
-        let text = |name: &str| bundle.files[name].text.clone();
-        let (input, anchor, hosts, file) = (text(NETWORK), text(ANCHOR), text(HOSTS), ANCHOR.to_owned());
-        Ok(Ok(Setup { address, input, anchor, file, hosts, task }))
+        let given = |mac: Option<&Name>| bundles.iter().find(|bundle| mac_of(&bundle.declaration) == mac);
+        let mut macs = Vec::new();
+        let mut this = 0;
+        for (number, mac) in names(&declaration).into_iter().enumerate() {
+            if mac == mac_of(&declaration) {
+                this = number;
+            }
+            if let Some(Bundle { setup, .. }) = given(mac) {
+                macs.push(setup.clone());
+                continue;
+            }
+            let own = mac.and_then(|mac| declaration.on(mac));
+            let own = own.as_ref().unwrap_or(&declaration);
+            let file = mac.map_or_else(|| ANCHOR.to_owned(), |mac| format!("{mac}/{ANCHOR}"));
+            let bundle = match prove::rendered_for_lab(own, &file)? {
+                Ok(bundle) => bundle,
+                Err(exit) => return Ok(Err(exit)),
+            };
+            let text = |name: &str| bundle.files[name].text.clone();
+            macs.push(MacSetup { input: text(NETWORK), anchor: text(ANCHOR), hosts: text(HOSTS), file });
+        }
+        Ok(Ok(Setup { address, macs, this, task }))
     }
 
-    /// The declaration of a bundle, and the texts of its input, anchor and hosts file. The rules are used unproven: the
+    /// The names of the Macs that share a declaration; one without a name if it has no others.
+    fn names(declaration: &Declaration) -> Vec<Option<&Name>> {
+        let several = declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1);
+        several.map_or_else(|| vec![None], |mesh| mesh.macs.keys().map(Some).collect())
+    }
+
+    /// The Mac that a declaration calls this Mac, if it has others.
+    fn mac_of(declaration: &Declaration) -> Option<&Name> {
+        declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1).map(|mesh| &mesh.mac)
+    }
+
+    /// A bundle as the lab uses it.
+    struct Bundle {
+        directory: PathBuf,
+        declaration: Declaration,
+        setup: MacSetup,
+    }
+
+    /// Checks that bundles are those of different Macs that share a declaration.
+    fn are_of_one_declaration(first: &Bundle, others: &[Bundle]) -> Result<()> {
+        let shared = |bundle: &Bundle| -> Result<Value> {
+            let mut input: Value = serde_json::from_str(&bundle.setup.input)?;
+            input["mac"] = Value::Null;
+            Ok(input)
+        };
+        for (number, other) in others.iter().enumerate() {
+            let (one, two) = (first.directory.display(), other.directory.display());
+            let Some(mac) = mac_of(&other.declaration) else {
+                bail!(
+                    "{one} and {two}: one bundle is enough\nhint: several are for Macs that share a declaration"
+                );
+            };
+            if shared(first)? != shared(other)? {
+                bail!(
+                    "{one} and {two} are not of one declaration: only `mac` may differ\nhint: render both again"
+                );
+            }
+            let before = [first].into_iter().chain(&others[..number]);
+            if let Some(same) = before.into_iter().find(|it| mac_of(&it.declaration) == Some(mac)) {
+                bail!("{} and {two} are both of the Mac {mac}", same.directory.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a bundle: its declaration, and the texts of its input, anchor and hosts file. The rules are used unproven: the
     /// lab shows what they do.
-    fn bundle(directory: &Path) -> Result<(Declaration, String, String, String)> {
+    fn bundle(directory: &Path) -> Result<Bundle> {
         let files = disk::read(directory)?;
         let text = |name: &str| {
             files.get(name).cloned().with_context(|| format!("{} has no {name}", directory.display()))
         };
         let input = text(NETWORK)?;
         let declaration = match model::read(input.as_bytes()) {
-            Ok(declaration) => {
-                one_mac(&declaration)?;
-                declaration
-            }
+            Ok(declaration) => declaration,
             Err(rejected) => {
                 reject(&directory.join(NETWORK).display().to_string(), &rejected);
                 bail!("{} is not a usable bundle", directory.display());
             }
         };
-        Ok((declaration, input, text(ANCHOR)?, text(HOSTS)?))
+        let file = directory.join(ANCHOR).display().to_string();
+        let setup = MacSetup { input, anchor: text(ANCHOR)?, hosts: text(HOSTS)?, file };
+        Ok(Bundle { directory: directory.to_owned(), declaration, setup })
     }
 
     fn apply(directory: &Path, kill: bool) -> Result<ExitCode> {
-        let (declaration, input, anchor, _) = bundle(directory)?;
-        let name = directory.join(ANCHOR).display().to_string();
+        let Bundle { declaration, setup, directory: _ } = bundle(directory)?;
+        let MacSetup { input, anchor, file: name, hosts: _ } = setup;
         let plan = Plan::of(&declaration);
         if prove::proven(&plan, &declaration.positions, &name, &anchor).is_err() {
             bail!("the rules are not what {NETWORK} declares, and were not loaded");
         }
         let mut ends = Vec::new();
-        if kill && let Reply::Loaded { text } = lab::ask(&lab::address(), &Request::Loaded)?.0 {
+        let mac = mac_of(&declaration).map(ToString::to_string);
+        if kill && let Reply::Loaded { text } = lab::ask(&lab::address(), &Request::Loaded { mac })?.0 {
             ends = lab::ends(&plan, &text, &anchor)?;
         }
         command_lab(&Request::Apply { input, anchor, ends, kill })
@@ -244,10 +299,12 @@ mod linux {
         let name = status.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0);
         let provider = |node: &lab::NodeStatus| node.provider.clone().unwrap_or_default();
         let width = status.nodes.iter().map(|node| provider(node).len()).max().unwrap_or(0);
+        let mac_width = status.macs.iter().map(|mac| mac.name.len()).max().unwrap_or(0);
         for node in &status.nodes {
             let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
+            let on = node.mac.as_ref().map_or_else(String::new, |mac| format!("{mac:<mac_width$}  "));
             let mut line = format!(
-                "  {:<name$}  {:<width$}  {:<7}  {}",
+                "  {:<name$}  {:<width$}  {on}{:<7}  {}",
                 node.name,
                 provider(node),
                 node.side,
@@ -268,8 +325,35 @@ mod linux {
             let lasts = seconds.map_or_else(String::new, |seconds| format!(", for {seconds} s more"));
             out.push_str(&["  ", action, "  ", from, " <-> ", to, &like, &lasts, "\n"].concat());
         }
-        for lab::PipeStatus { number, way, conditions } in &status.pipes {
-            out.push_str(&["  pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat());
+        for lab::PipeStatus { number, mac, way, conditions } in &status.pipes {
+            let on = mac.as_ref().map_or_else(String::new, |mac| format!("{mac} "));
+            out.push_str(
+                &["  ", &on, "pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat(),
+            );
+        }
+        out + &macs(&status.macs)
+    }
+
+    /// The Macs with their WireGuard.
+    fn macs(all: &[lab::MacStatus]) -> String {
+        let mut out = String::new();
+        for lab::MacStatus { name, address, endpoint, rules, states, peers } in all {
+            out += &format!(
+                "\nthe Mac {name}: {address} in the tunnel, WireGuard at {endpoint}; {rules} rules, {states} states\n"
+            );
+            for lab::PeerStatus { name, handshake_seconds, sent, received, dropped, cut } in peers {
+                let handshake = handshake_seconds.map_or_else(
+                    || "no handshake yet".to_owned(),
+                    |since| format!("handshake {since} s ago"),
+                );
+                let cut = if *cut { ", cut off" } else { "" };
+                out += &format!(
+                    "  peer {name}: {handshake}, {sent} bytes sent, {received} received, {dropped} dropped{cut}\n"
+                );
+            }
+        }
+        if !all.is_empty() {
+            out += "\nThe lab has keys of its own: the private keys of the declared ones are on the Macs alone.\n";
         }
         out
     }

@@ -38,7 +38,7 @@ impl Proven {
 /// Reads a declaration, renders it in memory, proves it and checks its expectations. On failure the problem has been
 /// reported, and the exit code is returned.
 pub fn rendered(source: &InputSource) -> Result<std::result::Result<Proven, ExitCode>> {
-    let proven = match rendered_for_lab(source)? {
+    let proven = match rendered_and_proven(source)? {
         Ok(proven) => proven,
         Err(exit) => return Ok(Err(exit)),
     };
@@ -91,9 +91,21 @@ pub fn words(proof: &Proof) -> String {
     }
 }
 
-/// Like [`rendered`], for the lab, which skips two parts: the warnings, because the lab does what a Mac cannot, and the
-/// expectations.
-pub fn rendered_for_lab(source: &InputSource) -> Result<std::result::Result<Proven, ExitCode>> {
+/// Renders a declaration in memory and proves its anchor, without warnings and expectations. On failure the problem has
+/// been reported, under this name of the anchor, and the exit code is returned.
+pub fn rendered_for_lab(
+    declaration: &Declaration,
+    name: &str,
+) -> Result<std::result::Result<Bundle, ExitCode>> {
+    let plan = progress::during("planning", || Plan::of(declaration));
+    let bundle = progress::during("rendering", || render::bundle(declaration, &plan))?;
+    let proof = proven(&plan, &declaration.positions, name, &bundle.files[ANCHOR].text);
+    Ok(proof.map(|_| bundle).map_err(|_| ExitCode::from(NOT_PROVEN)))
+}
+
+/// Reads a declaration, renders it in memory and proves it. On failure the problem has been reported, and the exit code
+/// is returned.
+fn rendered_and_proven(source: &InputSource) -> Result<std::result::Result<Proven, ExitCode>> {
     let reading = read(source)?;
     let declaration = match reading.declaration {
         Ok(declaration) => declaration,

@@ -150,7 +150,7 @@ pub fn note_what_is_not_done(declaration: &Declaration) {
     if declaration.mesh.as_ref().is_some_and(|mesh| mesh.macs.len() > 1) {
         eprintln!(
             "note: macs: the tunnel is brought up by wg-quick, not by the manager: while it is absent, what is for volumes \
-             on other Macs is refused, with an answer. `lab` plays one Mac only"
+             on other Macs is refused, with an answer"
         );
     }
     for link in declaration.links.iter().filter(|link| link.conditions.is_some() && link.masquerade) {

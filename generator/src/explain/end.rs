@@ -353,6 +353,9 @@ impl<'a> Resolver<'a> {
             let what = format!("a host in {} that is not a volume, on its bridge", bridge.provider);
             return Ok(QuestionEndpoint::new(&word, address, &what, self.behind(index)));
         }
+        if let Some(end) = self.in_mesh(&word, address) {
+            return Ok(end);
+        }
         if address.is_unspecified() || address.is_multicast() || address.octets()[0] >= 240 {
             let message = format!("`{address}` is not the address of a single host");
             return Err(Wrong::new(message, "a volume's address, or one outside"));
@@ -362,6 +365,19 @@ impl<'a> Resolver<'a> {
             return Ok(QuestionEndpoint::new(&word, address, what, At::Mac));
         }
         Ok(QuestionEndpoint::new(&word, address, "outside the declared networks", At::Outside))
+    }
+
+    /// The endpoint for an address of a Mac in the tunnel; another Mac is where its providers are.
+    fn in_mesh(&self, word: &str, address: Ipv4Addr) -> Option<QuestionEndpoint> {
+        let mesh = self.plan.mesh.as_ref()?;
+        if mesh.address == address {
+            let what = "this Mac's address in the tunnel to the other Macs";
+            return Some(QuestionEndpoint::new(word, address, what, At::Mac));
+        }
+        let peer = mesh.peers.iter().find(|peer| peer.address == address)?;
+        let bridge = self.plan.bridges.iter().position(|bridge| bridge.mac.as_ref() == Some(&peer.mac))?;
+        let what = format!("the address of the Mac {} in the tunnel", peer.mac);
+        Some(QuestionEndpoint::new(word, address, &what, At::OtherMac(bridge)))
     }
 
     pub fn volume(&self, name: &str, index: usize) -> QuestionEndpoint {

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::PoisonError;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,8 +22,10 @@ use pcap_file::pcapng::blocks::interface_description::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::client::{address, ask};
+use super::macs::PlayedMac;
 use super::protocol::{Reply, Request};
-use super::running::Lab;
+use super::pump::SeenOn;
+use super::running::{Lab, OneMac};
 
 /// Most packets queued for a slow reader.
 const WAITING: usize = 8192;
@@ -85,15 +86,24 @@ fn is_reader_gone() -> Result<bool> {
 /// Sends captured packets until the reader disconnects.
 pub fn serve(lab: &Lab, stream: &UnixStream, filter: Filter) -> Result<()> {
     let (sink, seen) = sync_channel(WAITING);
-    let id = lab.shared.router().watches_mut().add(filter);
-    lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
+    let ids = lab.shared.watch(&filter, &sink);
+    drop(sink);
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(lab.shared.began.elapsed());
-    let names: Vec<String> = lab.shared.router().topology().interfaces().flat_map(names_of).collect();
+    let on = |mac: &OneMac| mac.name().map_or_else(String::new, |name| format!("{name} "));
+    let on: Vec<String> = lab.macs.iter().map(on).collect();
+    let names: Vec<String> = {
+        let macs = lab.shared.macs();
+        let of = |(mac, on): (&PlayedMac, &String)| {
+            let interfaces = mac.router.topology().interfaces().flat_map(names_of);
+            interfaces.map(|name| format!("{on}{name}")).collect::<Vec<_>>()
+        };
+        macs.all().iter().zip(&on).flat_map(of).collect()
+    };
     let written = (|| -> Result<()> {
         let mut writer = Writer::new(BufWriter::new(stream), &names)?;
         loop {
             match seen.recv_timeout(LOOK) {
-                Ok(seen) => writer.packet(&seen, began)?,
+                Ok(SeenOn { mac, seen }) => writer.packet(&on[mac], &seen, began)?,
                 Err(RecvTimeoutError::Timeout) => {
                     writer.flush()?;
                     if is_gone(stream)? {
@@ -104,8 +114,7 @@ pub fn serve(lab: &Lab, stream: &UnixStream, filter: Filter) -> Result<()> {
             }
         }
     })();
-    lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    lab.shared.router().watches_mut().remove(id);
+    lab.shared.unwatch(&ids);
     written
 }
 
@@ -160,13 +169,10 @@ impl<W: Write> Writer<W> {
         Ok(Self { pcapng, interfaces })
     }
 
-    fn packet(&mut self, seen: &Seen, began: Duration) -> Result<()> {
+    fn packet(&mut self, on: &str, seen: &Seen, began: Duration) -> Result<()> {
+        let name = format!("{on}{}", name_of(&seen.interface, seen.direction));
         let block = EnhancedPacketBlock {
-            interface_id: self
-                .interfaces
-                .get(&name_of(&seen.interface, seen.direction))
-                .copied()
-                .unwrap_or(0),
+            interface_id: self.interfaces.get(&name).copied().unwrap_or(0),
             timestamp: began + seen.at,
             original_len: u32::try_from(seen.bytes.len()).unwrap_or(u32::MAX),
             data: Cow::Borrowed(&seen.bytes),

@@ -26,7 +26,9 @@ pub const NAME: &str = "eth0";
 /// The interface index of the loopback device, the first in every namespace.
 const LOOPBACK: u32 = 1;
 /// The MSS that macOS announces on lo0: its MTU minus the IP and TCP headers.
-const LOOPBACK_SEGMENT: u32 = 16_384 - 40;
+const LOOPBACK_SEGMENT: u32 = 16_384 - HEADERS;
+/// Length of the headers of a TCP segment.
+const HEADERS: u32 = 40;
 /// Transmit queue length of the TUN device in packets: a burst of one connection must fit.
 const QUEUE: u32 = 4096;
 
@@ -60,9 +62,11 @@ pub fn make(node: &Node) -> Result<SyncDevice> {
         netlink.add_route(index, Ipv4Net::from(gateway), None, None, None)?;
     }
     let segment = (node.side == NodeAttachment::Here).then_some(LOOPBACK_SEGMENT);
+    // The MSS of a route is that of the interface that macOS would send by.
+    let by = |mtu: Option<u16>| mtu.map_or(segment, |mtu| Some(u32::from(mtu) - HEADERS));
     netlink.add_route(index, everywhere, node.gateway, source, segment)?;
     for route in &node.routes {
-        netlink.add_route(index, route.network, None, Some(route.source), segment)?;
+        netlink.add_route(index, route.network, None, Some(route.source), by(route.mtu))?;
     }
     Ok(device)
 }

@@ -9,16 +9,17 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use ipnet::Ipv4Net;
-use nixvol_net::loading::{Interfaces, load};
+use nixvol_net::loading::load;
 use nixvol_net::plan::Plan;
 use nixvol_net::render::KILL_STEP;
-use nixvol_net::router::EGRESS;
+
+use super::running::interfaces;
 
 /// Source and destination networks whose connections must end when the anchor text `new` replaces `old`.
 pub fn ends(plan: &Plan, old: &str, new: &str) -> Result<Vec<(Ipv4Net, Ipv4Net)>> {
     let directory = tempfile::tempdir().context("cannot make a directory")?;
     let at = |name: &str| directory.path().join(name);
-    let interfaces = Interfaces::logical(plan, EGRESS);
+    let interfaces = interfaces(plan);
     let loaded = |text: &str| load(text, &interfaces).text;
     fs::write(at("rules.conf"), loaded(old))?;
     fs::write(at("rules.new"), loaded(new))?;

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use nixvol_net::router::{Router, Tally, Topology};
+use nixvol_net::router::{Tally, Topology};
 use serde::{Deserialize, Serialize};
+
+use super::macs::Macs;
 
 /// Most flows in one reply: those with the most connections.
 const MOST: usize = 200;
@@ -36,31 +38,35 @@ pub struct FlowCount {
 }
 
 /// The traffic so far, and now.
-pub fn traffic(router: &Router) -> Traffic {
-    let label = |(label, tally): (String, Tally)| {
-        let [[packets_in, packets_out], [bytes_in, bytes_out]] = [tally.packets, tally.bytes];
-        (label, [packets_in, packets_out, bytes_in, bytes_out])
-    };
-    let mut flows = flows(router);
+pub fn traffic(macs: &Macs) -> Traffic {
+    let mut labels: BTreeMap<String, [u64; 4]> = BTreeMap::new();
+    for (label, tally) in macs.all().iter().flat_map(|mac| mac.router.tallies()) {
+        let Tally { packets: [packets_in, packets_out], bytes: [bytes_in, bytes_out] } = tally;
+        let sums = labels.entry(label).or_default();
+        for (sum, more) in sums.iter_mut().zip([packets_in, packets_out, bytes_in, bytes_out]) {
+            *sum += more;
+        }
+    }
+    let mut flows = flows(macs);
     let more = flows.len().saturating_sub(MOST);
     flows.truncate(MOST);
-    Traffic { labels: router.tallies().into_iter().map(label).collect(), flows, more }
+    Traffic { labels, flows, more }
 }
 
-/// The flows that have a state. What the Mac sends to itself has two states, one for each direction on lo0.
-fn flows(router: &Router) -> Vec<FlowCount> {
+/// The flows that have a state. What the Mac sends to itself has two states, one for each direction on lo0, and what it
+/// sends to another Mac has some on both.
+fn flows(macs: &Macs) -> Vec<FlowCount> {
     const ICMP: u8 = nixvol_net::pf::eval::ICMP;
-    let topology = router.topology();
-    let talks: BTreeSet<_> = router
-        .rules()
-        .machine()
-        .conversations()
+    let talks: BTreeSet<_> = macs
+        .all()
+        .iter()
+        .flat_map(|mac| mac.router.rules().machine().conversations())
         .map(|talk| (talk.protocol, talk.source, talk.destination))
         .collect();
     let mut counts: BTreeMap<(String, String, u8, u16), usize> = BTreeMap::new();
     for (protocol, source, destination) in talks {
         let port = if protocol == ICMP { 0 } else { destination.1 };
-        let key = (name(topology, source.0), name(topology, destination.0), protocol, port);
+        let key = (name(macs, source.0), name(macs, destination.0), protocol, port);
         *counts.entry(key).or_default() += 1;
     }
     let flow = |((from, to, protocol, port), count)| FlowCount { from, to, protocol, port, count };
@@ -69,10 +75,11 @@ fn flows(router: &Router) -> Vec<FlowCount> {
     flows
 }
 
-fn name(topology: &Topology, address: IpAddr) -> String {
-    let owner = match address {
-        IpAddr::V4(address) => topology.owner(address),
+fn name(macs: &Macs, address: IpAddr) -> String {
+    let owner = |topology: &Topology| match address {
+        IpAddr::V4(address) => topology.owner(address).map(|id| topology.node(id).name.clone()),
         IpAddr::V6(_) => None,
     };
-    owner.map_or_else(|| address.to_string(), |id| topology.node(id).name.clone())
+    let known = macs.all().iter().find_map(|mac| owner(mac.router.topology()));
+    known.unwrap_or_else(|| address.to_string())
 }

@@ -5,56 +5,59 @@
 
 mod ask;
 mod expected;
+mod hosts;
 mod record;
 mod report;
 mod sockets;
 mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::Result;
 use nixvol_net::model::Protocol;
-use nixvol_net::plan::Plan;
 use nixvol_net::render::{self, ANCHOR};
 use nixvol_net::router::{Filter, Node, NodeAttachment, NodeId, Topology};
 
-use super::running::Lab;
+use super::running::{Lab, OneMac};
 use ask::{PATIENCE, SEEN, ask_all, ask_twice, listen};
-use expected::{expected, explanation};
+use expected::{Ends, expected, explanation};
+use hosts::Hosts;
 use record::{ANY_PORT, BIG, Difference, Probe, ProbeResult, ProbedService, SMALL, Trial};
 
 /// With more nodes than this, only some nodes of each provider are probed.
 const MANY: usize = 40;
 /// Runs all probes and prints the result; returns the exit code of `lab test`.
 pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
-    let topology = lab.shared.router().topology().clone();
-    let services = services(&lab.plan);
-    let bundle = render::bundle(&lab.declaration, &lab.plan)?;
-    let anchor = bundle.files[ANCHOR].text.as_str();
-    let mut probes = probes(lab, &topology, &services, anchor)?;
-    let listeners = listen(lab, &topology, &probes)?;
+    let topologies: Vec<Topology> =
+        lab.shared.macs().all().iter().map(|mac| mac.router.topology().clone()).collect();
+    let services = services(lab);
+    let anchor = |mac: &OneMac| Ok(render::bundle(&mac.declaration, &mac.plan)?.files[ANCHOR].text.clone());
+    let anchors: Vec<String> = lab.macs.iter().map(anchor).collect::<Result<_>>()?;
+    let hosts = Hosts { lab, topologies: &topologies };
+    let mut probes = probes(&hosts, &services, &anchors)?;
+    let listeners = listen(&hosts, &probes)?;
     ask_twice(lab, &mut probes)?;
     let difference = probes.iter().find(|probe| probe.found != probe.expected).cloned();
-    let mut told = difference.map(|probe| tell(lab, &topology, anchor, probe)).transpose()?;
+    let mut told = difference.map(|probe| tell(&hosts, &anchors, probe)).transpose()?;
     drop(listeners);
-    let (more, leaks) = trials::run(lab, &topology, anchor, &loaded(lab))?;
-    let difference = more.iter().find(|probe| probe.found != probe.expected);
-    told = told
-        .or_else(|| leaks.into_iter().next())
-        .or_else(|| difference.map(|it| trials::told(&topology, it)));
-    probes.extend(more);
-    report::print(&topology, &probes, told.as_ref(), json)?;
+    for (mac, (whole, anchor)) in topologies.iter().zip(&anchors).enumerate() {
+        let (more, leaks) = trials::run(&hosts, mac, whole, anchor)?;
+        let difference = more.iter().find(|probe| probe.found != probe.expected);
+        told = told
+            .or_else(|| leaks.into_iter().next())
+            .or_else(|| difference.map(|it| trials::told(&hosts, it)));
+        probes.extend(more);
+    }
+    report::print(&hosts, &probes, told.as_ref(), json)?;
     Ok(if told.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The services to probe: the bounds of every declared port range, the ports just outside, and one port that no link
 /// names.
-fn services(plan: &Plan) -> Vec<ProbedService> {
+fn services(lab: &Lab) -> Vec<ProbedService> {
     let mut ports: BTreeMap<Protocol, BTreeSet<u16>> = BTreeMap::new();
     let mut add = |protocol, port: u32| {
         if let Ok(port) = u16::try_from(port)
@@ -66,7 +69,7 @@ fn services(plan: &Plan) -> Vec<ProbedService> {
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         add(protocol, ANY_PORT.into());
     }
-    for flow in &plan.flows {
+    for flow in lab.macs.iter().flat_map(|mac| &mac.plan.flows) {
         let (Some(protocol), Some(set)) = (flow.protocol, &flow.ports) else { continue };
         for range in set.ranges() {
             let (first, last) = (u32::from(range.first), u32::from(range.last));
@@ -75,7 +78,7 @@ fn services(plan: &Plan) -> Vec<ProbedService> {
             }
         }
     }
-    for publish in &plan.publishes {
+    for publish in lab.macs.iter().flat_map(|mac| &mac.plan.publishes) {
         add(Protocol::Tcp, publish.port.into());
     }
     let with_ports = ports
@@ -84,32 +87,31 @@ fn services(plan: &Plan) -> Vec<ProbedService> {
     with_ports.chain([ProbedService { protocol: Protocol::Icmp, port: 0 }]).collect()
 }
 
-/// All probes that involve the Mac's rules.
-fn probes(lab: &Lab, topology: &Topology, services: &[ProbedService], anchor: &str) -> Result<Vec<Probe>> {
-    let chosen = chosen(lab, topology);
+/// All probes that involve the rules of a Mac.
+fn probes(hosts: &Hosts, services: &[ProbedService], anchors: &[String]) -> Result<Vec<Probe>> {
+    let lab = hosts.lab;
+    let chosen = chosen(hosts);
     let mut probes = Vec::new();
     for &from in &chosen {
-        let source = topology.node(from);
         for &to in &chosen {
-            if from == to || both_outside(source, topology.node(to)) {
+            let macs = (lab.mac_of(from), lab.mac_of(to));
+            if from == to || hosts.never_meet(from, to) {
                 continue;
             }
-            for destination in destinations(source, topology.node(to), to == topology.mac()) {
-                let source = source.addresses[0];
+            for (source, destination) in hosts.pairs(from, to) {
+                let ends = Ends { macs, source, destination };
                 // For each pair, one fragmented datagram that passes and one that does not.
                 let mut is_asked = [false; 2];
                 for &service in services {
                     let (trial, found, size) = (Trial::Whole, ProbeResult::Silence, SMALL);
-                    let Some(expected) = expected(lab, anchor, source, destination, service, size)? else {
+                    let Some(expected) = expected(lab, anchors, ends, service, size)? else {
                         continue;
                     };
                     let small =
                         Probe { trial, from, to, source, destination, service, size, expected, found };
                     let is_open = usize::from(expected == ProbeResult::Connected);
                     let is_first = service.protocol == Protocol::Udp && !is_asked[is_open];
-                    if is_first
-                        && let Some(expected) =
-                            expected::expected(lab, anchor, source, destination, service, BIG)?
+                    if is_first && let Some(expected) = expected::expected(lab, anchors, ends, service, BIG)?
                     {
                         is_asked[is_open] = true;
                         probes.push(Probe { size: BIG, expected, ..small.clone() });
@@ -122,15 +124,12 @@ fn probes(lab: &Lab, topology: &Topology, services: &[ProbedService], anchor: &s
     Ok(probes)
 }
 
-/// The anchor that the lab was started with.
-fn loaded(lab: &Lab) -> String {
-    lab.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
 /// The nodes to probe: all; or, if there are many, those named in links and the first of each provider and kind.
-fn chosen(lab: &Lab, topology: &Topology) -> Vec<NodeId> {
-    let is_few = topology.count() <= MANY;
+fn chosen(hosts: &Hosts) -> Vec<NodeId> {
+    let lab = hosts.lab;
+    let is_few = lab.nets.len() <= MANY;
     let named: BTreeSet<&str> = lab
+        .this()
         .declaration
         .links
         .iter()
@@ -142,38 +141,35 @@ fn chosen(lab: &Lab, topology: &Topology) -> Vec<NodeId> {
         let kind = (node.provider.clone(), node.side == NodeAttachment::Here);
         is_few || node.provider.is_none() || named.contains(node.name.as_str()) || kinds.insert(kind)
     };
-    topology.nodes().filter(|(_, node)| is_chosen(node)).map(|(id, _)| id).collect()
-}
-
-fn both_outside(one: &Node, other: &Node) -> bool {
-    one.side == NodeAttachment::Outside && other.side == NodeAttachment::Outside
-}
-
-/// The addresses of a node to probe. Loopback addresses are probed only from the Mac's own nodes.
-fn destinations(from: &Node, to: &Node, is_mac: bool) -> Vec<Ipv4Addr> {
-    let count = if is_mac { 2 } else { to.addresses.len() };
-    let may_ask = |address: &Ipv4Addr| !address.is_loopback() || from.side == NodeAttachment::Here;
-    to.addresses.iter().copied().take(count).filter(may_ask).collect()
+    hosts.all().filter(|(_, node)| is_chosen(node)).map(|(id, _)| id).collect()
 }
 
 /// Repeats a probe, and records every packet of it.
-fn tell(lab: &Lab, topology: &Topology, anchor: &str, probe: Probe) -> Result<Difference> {
+fn tell(hosts: &Hosts, anchors: &[String], probe: Probe) -> Result<Difference> {
+    let lab = hosts.lab;
     let (sink, packets) = sync_channel(256);
-    let id = lab.shared.router().watches_mut().add(Filter::Between(vec![probe.from], vec![probe.to]));
-    lab.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sink);
+    let ids = lab.shared.watch(&Filter::Between(vec![probe.from], vec![probe.to]), &sink);
     ask_all(lab, &mut [probe.clone()], PATIENCE[0])?;
     let mut seen = Vec::new();
     while let Ok(packet) = packets.recv_timeout(SEEN) {
-        seen.push(trials::line(&packet));
+        seen.push(trials::line(lab, &packet));
     }
-    lab.shared.router().watches_mut().remove(id);
-    let explanation = explanation(lab, anchor, probe.source, probe.destination, probe.service)?;
+    lab.shared.unwatch(&ids);
+    let ends = (probe.source, probe.destination);
+    let mut macs = vec![lab.mac_of(probe.from), lab.mac_of(probe.to)];
+    macs.dedup();
+    let verdict = |mac: &usize| {
+        let of = explanation(&lab.macs[*mac], &anchors[*mac], ends, probe.service)?;
+        let on = lab.macs[*mac].name().map_or_else(String::new, |name| format!("on {name} it "));
+        anyhow::Ok(format!("{on}{}", of.verdict))
+    };
+    let verdicts = macs.iter().map(verdict).collect::<Result<Vec<_>>>()?;
     Ok(Difference {
-        packet: report::asked(topology, &probe),
+        packet: report::asked(hosts, &probe),
         by: "`explain`",
         expected: probe.expected.to_string(),
         found: probe.found.to_string(),
-        explanation: explanation.verdict,
+        explanation: verdicts.join("; "),
         seen,
     })
 }

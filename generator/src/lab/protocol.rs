@@ -48,7 +48,10 @@ pub enum Request {
     /// Report the declaration and the anchor that it runs.
     Source,
     /// Report the texts of the anchor by which open connections may have been permitted.
-    Loaded,
+    Loaded {
+        /// The Mac, if there are several.
+        mac: Option<String>,
+    },
     /// Send the packets of a node or a link as pcapng after the reply.
     Capture {
         /// A node, or a link as `links.0`.
@@ -118,6 +121,8 @@ pub enum Reply {
 pub struct LabState {
     /// All nodes.
     pub nodes: Vec<NodeStatus>,
+    /// The Macs, if there are several.
+    pub macs: Vec<MacStatus>,
     /// Number of rules in anchors.
     pub rules: usize,
     /// The pipes for conditions of links.
@@ -141,6 +146,8 @@ pub struct LabState {
 pub struct PipeStatus {
     /// The number of the dummynet pipe.
     pub number: u16,
+    /// The Mac that has it, if there are several.
+    pub mac: Option<String>,
     /// Its conditions, in words.
     pub conditions: String,
     /// The endpoints of its path: `aws -> azure`.
@@ -152,14 +159,50 @@ pub struct PipeStatus {
 pub struct FaultStatus {
     /// `partition` or `slow`.
     pub action: String,
-    /// A volume or a provider.
+    /// A volume, a provider, or a Mac as `macs.NAME`.
     pub from: String,
-    /// Another volume or provider; `None` for all other volumes and providers.
+    /// Another one; `None` for all others.
     pub to: Option<String>,
     /// The conditions of a slowed path, in words.
     pub conditions: Option<String>,
     /// Seconds until it ends; `None` if only healing ends it.
     pub seconds: Option<u64>,
+}
+
+/// One of several Macs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MacStatus {
+    /// Its name.
+    pub name: String,
+    /// Its address in the tunnel.
+    pub address: Ipv4Addr,
+    /// The address and port of its WireGuard on the link between the Macs.
+    pub endpoint: String,
+    /// Number of rules in its anchors.
+    pub rules: usize,
+    /// Number of its states.
+    pub states: usize,
+    /// The other Macs.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Another Mac, as the WireGuard of a Mac knows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Seconds since the last handshake; `None` before the first one.
+    pub handshake_seconds: Option<u64>,
+    /// Bytes of packets sent to it.
+    pub sent: usize,
+    /// Bytes of packets received from it.
+    pub received: usize,
+    /// Messages from it that WireGuard dropped: it could not open them, or their packet has a source that is not on it.
+    pub dropped: u64,
+    /// Whether a fault cuts the link to it.
+    pub cut: bool,
 }
 
 /// A node of the lab.
@@ -172,6 +215,8 @@ pub struct NodeStatus {
     pub provider: Option<String>,
     /// Its addresses.
     pub addresses: Vec<Ipv4Addr>,
+    /// The Mac that it is attached to, if there are several.
+    pub mac: Option<String>,
     /// Where it is attached: `mac`, `bridge` or `outside`.
     pub side: String,
     /// The nodes to which a fault cuts its path.

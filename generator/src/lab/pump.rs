@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nixvol_net::pf::eval::TCP;
-use nixvol_net::router::{NodeAttachment, NodeId, Router, Seen, WatchId};
+use nixvol_net::router::{Filter, NodeAttachment, NodeId, Seen, WatchId};
 use nixvol_net::wire::{self, OFFLOAD_HEADER, Offload};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use tun_rs::SyncDevice;
+
+use super::macs::{Macs, Outlet, PlayedMac};
 
 /// Longest packet, with its virtio_net_hdr.
 const LONGEST: usize = OFFLOAD_HEADER + 65_536;
@@ -21,28 +23,61 @@ const LONGEST: usize = OFFLOAD_HEADER + 65_536;
 const TURN: usize = 32;
 /// Longest sleep of the loop, so that states expire on time.
 const NAP: Duration = Duration::from_secs(1);
+/// How often WireGuard is asked for handshakes and keepalives that are due.
+const TICK: Duration = Duration::from_millis(100);
 
 /// What the packet loop shares with the threads that serve requests.
 pub struct Shared {
-    /// The emulated Mac.
-    pub router: Mutex<Router>,
-    /// Where to send observed packets.
-    pub sinks: Mutex<HashMap<WatchId, SyncSender<Seen>>>,
+    /// The emulated Macs.
+    pub macs: Mutex<Macs>,
+    /// Where to send observed packets, by Mac and observer.
+    pub sinks: Mutex<HashMap<(usize, WatchId), SyncSender<SeenOn>>>,
     /// When the lab started: the zero of the router's clock.
     pub began: Instant,
 }
 
 impl Shared {
-    /// Locks the router. A panic while it was locked has been reported by the thread that panicked.
-    pub fn router(&self) -> std::sync::MutexGuard<'_, Router> {
-        self.router.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the Macs. A panic while they were locked has been reported by the thread that panicked.
+    pub fn macs(&self) -> std::sync::MutexGuard<'_, Macs> {
+        self.macs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Observes packets on all Macs.
+    pub fn watch(&self, filter: &Filter, sink: &SyncSender<SeenOn>) -> Vec<(usize, WatchId)> {
+        let mut macs = self.macs();
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let add = |(mac, played): (usize, &mut PlayedMac)| {
+            let id = (mac, played.router.watches_mut().add(filter.clone()));
+            sinks.insert(id, sink.clone());
+            id
+        };
+        macs.all_mut().iter_mut().enumerate().map(add).collect()
+    }
+
+    /// Ends observations.
+    pub fn unwatch(&self, ids: &[(usize, WatchId)]) {
+        let mut macs = self.macs();
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (mac, id) in ids {
+            macs.router_mut(*mac).watches_mut().remove(*id);
+            sinks.remove(&(*mac, *id));
+        }
+    }
+}
+
+/// A packet at a hook of a Mac.
+pub struct SeenOn {
+    /// The Mac.
+    pub mac: usize,
+    /// The packet.
+    pub seen: Seen,
 }
 
 /// A packet to be delivered later.
 struct Late {
     at: Duration,
     number: u64,
+    mac: usize,
     to: NodeId,
     bytes: Vec<u8>,
     offload: Offload,
@@ -71,13 +106,15 @@ impl Late {
 }
 
 /// Forwards packets; returns only on an error.
-pub fn pump(shared: &Arc<Shared>, devices: &[SyncDevice]) -> Result<()> {
+pub fn pump(shared: &Arc<Shared>, devices: &[(SyncDevice, usize)]) -> Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for packets")?;
-    for (number, device) in devices.iter().enumerate() {
+    for (number, (device, _)) in devices.iter().enumerate() {
         device.set_nonblocking(true)?;
         epoll::add(&poll, device, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
     }
-    let mut loop_ = Loop { shared, devices, late: BinaryHeap::new(), sent_late: 0, buffer: vec![0; LONGEST] };
+    let outbox = Outbox { devices, late: BinaryHeap::new(), sent_late: 0 };
+    let nap = if shared.macs().all().len() > 1 { TICK } else { NAP };
+    let mut loop_ = Loop { shared, devices, outbox, buffer: vec![0; LONGEST], nap, ticked: Duration::ZERO };
     let mut events = Vec::with_capacity(devices.len().max(1));
     loop {
         events.clear();
@@ -93,10 +130,36 @@ pub fn pump(shared: &Arc<Shared>, devices: &[SyncDevice]) -> Result<()> {
 
 struct Loop<'a> {
     shared: &'a Shared,
-    devices: &'a [SyncDevice],
+    devices: &'a [(SyncDevice, usize)],
+    outbox: Outbox<'a>,
+    buffer: Vec<u8>,
+    /// Longest sleep.
+    nap: Duration,
+    /// When the tunnels were last asked for what is due.
+    ticked: Duration,
+}
+
+/// What leaves the Macs, now or later.
+struct Outbox<'a> {
+    devices: &'a [(SyncDevice, usize)],
     late: BinaryHeap<Reverse<Late>>,
     sent_late: u64,
-    buffer: Vec<u8>,
+}
+
+impl Outlet for Outbox<'_> {
+    fn send(&mut self, to: NodeId, bytes: &[u8], offload: &Offload) {
+        let Some((device, _)) = self.devices.get(to.0) else { return };
+        let mut header = [0; OFFLOAD_HEADER];
+        offload.write(&mut header);
+        let parts = [IoSlice::new(&header), IoSlice::new(bytes)];
+        // If the kernel rejects it, it is lost, as on a real host.
+        let _: io::Result<usize> = device.send_vectored(&parts);
+    }
+
+    fn later(&mut self, at: Duration, mac: usize, to: NodeId, bytes: Vec<u8>, offload: Offload) {
+        self.sent_late += 1;
+        self.late.push(Reverse(Late { at, number: self.sent_late, mac, to, bytes, offload }));
+    }
 }
 
 impl Loop<'_> {
@@ -105,76 +168,77 @@ impl Loop<'_> {
     }
 
     fn nap(&self) -> Timespec {
-        let nap = self.late.peek().map_or(NAP, |Reverse(late)| late.at.saturating_sub(self.now()).min(NAP));
+        let late = self.outbox.late.peek();
+        let nap = late.map_or(self.nap, |Reverse(late)| late.at.saturating_sub(self.now()).min(self.nap));
         Timespec { tv_sec: i64::try_from(nap.as_secs()).unwrap_or(1), tv_nsec: i64::from(nap.subsec_nanos()) }
     }
 
     /// Reads from the ready devices, and delivers the packets that are due.
     fn turn(&mut self, ready: impl Iterator<Item = usize>) {
-        let mut router = self.shared.router();
-        router.tell_time(self.now());
+        let mut macs = self.shared.macs();
+        macs.tell_time(self.now());
         for number in ready {
             for _ in 0..TURN {
-                if !self.take(&mut router, number) {
+                if !self.take(&mut macs, number) {
                     break;
                 }
             }
         }
-        let seen = router.watches_mut().take();
-        drop(router);
+        self.send_due(&mut macs);
+        let now = self.now();
+        if now >= self.ticked + TICK {
+            self.ticked = now;
+            macs.tick(now, &mut self.outbox);
+        }
+        let mut seen = Vec::new();
+        for (mac, played) in macs.all_mut().iter_mut().enumerate() {
+            let of_mac = played.router.watches_mut().take();
+            seen.extend(of_mac.into_iter().map(|(id, seen)| (id, SeenOn { mac, seen })));
+        }
+        drop(macs);
         if !seen.is_empty() {
             self.hand_over(seen);
         }
-        self.send_due();
     }
 
     /// Forwards one packet of a device; false if there is none.
-    fn take(&mut self, router: &mut Router, number: usize) -> bool {
-        let Ok(length) = self.devices[number].recv(&mut self.buffer) else { return false };
+    fn take(&mut self, macs: &mut Macs, number: usize) -> bool {
+        let (device, mac) = &self.devices[number];
+        let Ok(length) = device.recv(&mut self.buffer) else { return false };
         let now = self.now();
         let Some((header, bytes)) = self.buffer[..length].split_at_mut_checked(OFFLOAD_HEADER) else {
             return true;
         };
         let Some(offload) = Offload::read(header) else { return true };
-        if router.topology().node(NodeId(number)).side == NodeAttachment::Here {
+        let from = NodeId(number);
+        if macs.router(*mac).topology().node(from).side == NodeAttachment::Here {
             forbid_cutting_as_macos(bytes);
         }
-        let (_, deliveries) = router.receive(NodeId(number), bytes, offload, now);
-        for delivery in deliveries {
-            if delivery.at > now {
-                let bytes = delivery.bytes.clone().unwrap_or_else(|| bytes[..delivery.length].to_vec());
-                self.sent_late += 1;
-                let (number, to, offload) = (self.sent_late, delivery.to, delivery.offload);
-                self.late.push(Reverse(Late { at: delivery.at, number, to, bytes, offload }));
-            } else {
-                let bytes = delivery.bytes.as_deref().unwrap_or_else(|| &bytes[..delivery.length]);
-                send(self.devices, delivery.to, bytes, &delivery.offload);
-            }
-        }
+        macs.receive((*mac, from), bytes, offload, now, &mut self.outbox);
         true
     }
 
-    fn send_due(&mut self) {
+    fn send_due(&mut self, macs: &mut Macs) {
         let now = self.now();
-        while let Some(Reverse(late)) = self.late.peek()
-            && late.at <= now
-        {
-            send(self.devices, late.to, &late.bytes, &late.offload);
-            self.late.pop();
+        while self.outbox.late.peek().is_some_and(|Reverse(late)| late.at <= now) {
+            let Some(Reverse(late)) = self.outbox.late.pop() else { break };
+            macs.arrive((late.mac, late.to), late.bytes, late.offload, now, &mut self.outbox);
         }
     }
 
     /// Passes observed packets to their observers. A slow one misses packets; a disconnected one is removed.
-    fn hand_over(&self, seen: Vec<(WatchId, Seen)>) {
-        let mut sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+    fn hand_over(&self, seen: Vec<(WatchId, SeenOn)>) {
+        let sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut gone = Vec::new();
         for (id, seen) in seen {
-            let gone = sinks
-                .get(&id)
-                .is_some_and(|sink| matches!(sink.try_send(seen), Err(TrySendError::Disconnected(_))));
-            if gone {
-                sinks.remove(&id);
-                self.shared.router().watches_mut().remove(id);
+            let id = (seen.mac, id);
+            let sent = sinks.get(&id).map(|sink| sink.try_send(seen));
+            if matches!(sent, Some(Err(TrySendError::Disconnected(_)))) {
+                gone.push(id);
             }
+        }
+        if !gone.is_empty() {
+            self.shared.unwatch(&gone);
         }
     }
 }
@@ -186,12 +250,4 @@ fn forbid_cutting_as_macos(bytes: &mut [u8]) {
     if is_ipv4 && bytes[6] & DONT_FRAGMENT != 0 && bytes[9] != TCP {
         wire::clear_df(bytes);
     }
-}
-
-/// Sends a packet to a node's device. If the kernel rejects it, it is lost, as on a real host.
-fn send(devices: &[SyncDevice], to: NodeId, bytes: &[u8], offload: &Offload) {
-    let mut header = [0; OFFLOAD_HEADER];
-    offload.write(&mut header);
-    let parts = [IoSlice::new(&header), IoSlice::new(bytes)];
-    let _: io::Result<usize> = devices[to.0].send_vectored(&parts);
 }

@@ -1,7 +1,8 @@
-//! The process that plays the Mac: sets up the lab, forwards packets, answers requests, and ends with its task.
+//! The process that plays the Mac, or all Macs: sets up the lab, forwards packets, answers requests, and ends with its task.
 
 use std::fs::{self, File};
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
@@ -14,9 +15,10 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nixvol_net::explain::{STOCK_MAIN, examples};
-use nixvol_net::loading::Interfaces;
 use nixvol_net::plan::Plan;
-use nixvol_net::router::{AnchorSource, EGRESS, ExampleHosts, Router, RouterRules, Topology, Ways};
+use nixvol_net::router::{
+    AnchorSource, ExampleHosts, Node, NodeAttachment, NodeId, Router, RouterRules, Topology, Ways,
+};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
@@ -26,11 +28,12 @@ use tun_rs::SyncDevice;
 use super::client::VARIABLE;
 use super::control;
 use super::enter::prepare;
+use super::macs::Macs;
 use super::node::{self, NodeNamespace};
 use super::probe;
 use super::pump::{Shared, pump};
-use super::running::{Lab, Running, declared, unreadable};
-use super::setup::{Setup, Task};
+use super::running::{Lab, OneMac, Running, declared, interfaces, unreadable};
+use super::setup::{MacSetup, Setup, Task};
 
 /// Plays the Mac until the task is done; returns its exit code. `descriptor` is a file with the [`Setup`] as JSON.
 pub fn serve(descriptor: i32) -> Result<ExitCode> {
@@ -42,37 +45,22 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     } else {
         set_parent_process_death_signal(Some(Signal::KILL))?;
     }
-    let declaration = declared(&setup.input)?;
-    let plan = Plan::of(&declaration);
-    let cast = cast(&plan, &setup.task);
-    let topology = Topology::of(&plan, &cast);
-    let source = AnchorSource {
-        main: STOCK_MAIN,
-        path: plan.anchor.as_str(),
-        text: &setup.anchor,
-        file: &setup.file,
-        interfaces: &Interfaces::logical(&plan, EGRESS),
-    };
-    let rules =
-        RouterRules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(&setup.file, &errors)))?;
-    let mut ways = Ways::new(&plan.pipes);
-    if let Task::Test { .. } = setup.task {
-        ways.ease();
-    }
-    own_mounts(&hosts(&setup.hosts, &topology))?;
+    let (macs, routers): (Vec<OneMac>, Vec<Router>) =
+        setup.macs.iter().map(|mac| one(mac, &setup.task)).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let played = Macs::new(routers, &macs.iter().map(|mac| &mac.plan).collect::<Vec<_>>())?;
+    own_mounts(&hosts(&setup, &played))?;
     let outside = node::listen(&setup.address)?;
-    let spaces =
-        topology.nodes().map(|(_, node)| node::make(node, &setup.address)).collect::<Result<Vec<_>>>()?;
-    let mac = topology.mac();
-    let shared = Arc::new(Shared {
-        router: Mutex::new(Router::new(topology, rules, ways)),
-        sinks: Mutex::default(),
-        began: Instant::now(),
-    });
+    let made = |(mac, _, node): (usize, NodeId, &Node)| Ok((mac, node::make(node, &setup.address)?));
+    let spaces = played.hosts().map(made).collect::<Result<Vec<_>>>()?;
+    let mac = played.router(setup.this).topology().mac();
+    let shared =
+        Arc::new(Shared { macs: Mutex::new(played), sinks: Mutex::default(), began: Instant::now() });
     let mut nets = Vec::new();
     let mut devices = Vec::new();
+    let mut attached = Vec::new();
     let mut listeners = vec![outside];
-    for NodeNamespace { net, device, listener } in spaces {
+    for (mac, NodeNamespace { net, device, listener }) in spaces {
+        attached.push(mac);
         nets.push(net);
         devices.push(device);
         listeners.push(listener);
@@ -81,15 +69,13 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
         shared: Arc::clone(&shared),
         nets,
         own: own_spaces()?,
-        declaration,
-        plan,
-        cast,
-        file: setup.file,
-        loaded: Mutex::new(setup.anchor.clone()),
-        source: Mutex::new(Running { generation: generation(), input: setup.input, anchor: setup.anchor }),
+        macs,
+        this: setup.this,
+        attached: attached.clone(),
+        generation: AtomicU64::new(generation()),
         owners: AtomicU64::new(1),
     });
-    carry(&shared, devices);
+    carry(&shared, devices.into_iter().zip(attached).collect());
     for listener in listeners {
         let lab = Arc::clone(&lab);
         thread::spawn(move || control::answer(&lab, &listener));
@@ -116,6 +102,27 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     }
 }
 
+/// A Mac as it is set up, and its router.
+fn one(setup: &MacSetup, task: &Task) -> Result<(OneMac, Router)> {
+    let MacSetup { input, anchor, file, hosts: _ } = setup;
+    let declaration = declared(input)?;
+    let plan = Plan::of(&declaration);
+    let cast = cast(&plan, task);
+    let topology = Topology::of(&plan, &cast);
+    let interfaces = &interfaces(&plan);
+    let source =
+        AnchorSource { main: STOCK_MAIN, path: plan.anchor.as_str(), text: anchor, file, interfaces };
+    let rules = RouterRules::load(&topology, &source).map_err(|errors| anyhow!(unreadable(file, &errors)))?;
+    let mut ways = Ways::new(&plan.pipes);
+    if let Task::Test { .. } = task {
+        ways.ease();
+    }
+    let (loaded, file) = (Mutex::new(anchor.clone()), file.clone());
+    let source = Mutex::new(Running { input: input.clone(), anchor: anchor.clone() });
+    let mac = OneMac { declaration, plan, cast, file, loaded, source };
+    Ok((mac, Router::new(topology, rules, ways)))
+}
+
 /// A number that no earlier lab had: the time of its start.
 fn generation() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -123,7 +130,7 @@ fn generation() -> u64 {
 }
 
 /// Runs the packet loop in a thread of its own; if it fails, the whole process exits.
-fn carry(shared: &Arc<Shared>, devices: Vec<SyncDevice>) {
+fn carry(shared: &Arc<Shared>, devices: Vec<(SyncDevice, usize)>) {
     let shared = Arc::clone(shared);
     let carrier = thread::spawn(move || pump(&shared, &devices));
     thread::spawn(move || {
@@ -153,10 +160,25 @@ fn cast(plan: &Plan, task: &Task) -> ExampleHosts {
     }
 }
 
-fn hosts(lines: &str, topology: &Topology) -> String {
-    let outside = topology.nodes().filter(|(_, node)| node.provider.is_none());
-    let own = outside.map(|(_, node)| format!("{} {}", node.addresses[0], node.name));
-    format!("127.0.0.1 localhost\n{lines}{}\n", own.collect::<Vec<_>>().join("\n"))
+/// The names in the lab: those of all Macs' bundles, and of this Mac and the hosts around it.
+fn hosts(setup: &Setup, macs: &Macs) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in setup.macs.iter().flat_map(|mac| mac.hosts.lines()) {
+        if line.is_empty() || !lines.iter().any(|known| known == line) {
+            lines.push(line.to_owned());
+        }
+    }
+    let is_single = setup.macs.len() == 1;
+    let outside = macs.hosts().filter(|(_, _, node)| node.provider.is_none());
+    let own = outside.filter_map(|(mac, _, node)| {
+        // Every Mac of several has its own LAN, with the same addresses: the name of a Mac is that of its address in
+        // the tunnel.
+        let address = if is_single { node.addresses.first() } else { node.addresses.last() };
+        let is_told = is_single || node.side == NodeAttachment::Here || mac == setup.this;
+        is_told.then(|| format!("{} {}", address.copied().unwrap_or(Ipv4Addr::LOCALHOST), node.name))
+    });
+    lines.extend(own);
+    format!("127.0.0.1 localhost\n{}\n", lines.join("\n"))
 }
 
 /// Mounts that only the lab sees: its own /proc and name files, and no resolver beyond them.

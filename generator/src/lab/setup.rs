@@ -9,16 +9,25 @@ use serde::{Deserialize, Serialize};
 pub struct Setup {
     /// The abstract address of its socket.
     pub address: String,
-    /// The declaration, as JSON.
+    /// The Macs, by name.
+    pub macs: Vec<MacSetup>,
+    /// The one that the declaration calls this Mac.
+    pub this: usize,
+    /// What to do in it.
+    pub task: Task,
+}
+
+/// A Mac of a lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MacSetup {
+    /// Its declaration, as JSON.
     pub input: String,
-    /// The text of the anchor.
+    /// The text of its anchor.
     pub anchor: String,
     /// The name of the anchor's file in messages.
     pub file: String,
-    /// The content of `hosts` in the bundle.
+    /// The content of `hosts` in its bundle.
     pub hosts: String,
-    /// What to do in it.
-    pub task: Task,
 }
 
 /// The task of a lab.

@@ -30,6 +30,7 @@ mod tables;
 mod tcp;
 mod translate;
 mod verdict;
+mod visits;
 mod walk;
 
 pub use address::{Bits, Ranges, address_of, bits_of, family_of};

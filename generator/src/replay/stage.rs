@@ -282,7 +282,9 @@ impl Stage<'_> {
             let came = match self.router.topology().node(event.from).side {
                 NodeAttachment::Here => None,
                 NodeAttachment::Bridge(bridge) => Some(Over::Bridge(bridge)),
-                NodeAttachment::Outside => Some(Over::Egress),
+                NodeAttachment::Outside | NodeAttachment::Elsewhere => Some(Over::Egress),
+                NodeAttachment::Mesh => Some(Over::Mesh),
+                NodeAttachment::Underlay => Some(Over::Underlay),
             };
             let Some((bytes, datagram)) = self.sockets.whole(event.bytes.clone(), datagram) else { return };
             if self.is_here(self.doer) && self.hear(event, &datagram) {

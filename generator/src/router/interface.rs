@@ -11,4 +11,8 @@ pub enum Over {
     Bridge(usize),
     /// The egress interface.
     Egress,
+    /// The tunnel to the other Macs.
+    Mesh,
+    /// The interface on the link between the Macs, on which the tunnel's datagrams travel.
+    Underlay,
 }

@@ -1,7 +1,8 @@
 //! The nodes of a lab: one for every volume, the Mac's own processes, a host on the LAN and a host on the internet.
 //!
 //! A node describes a namespace: its addresses, its routes, and where it is attached to the Mac. Only this module
-//! decides which node has an address. Never: a rule.
+//! decides which node has an address. With several Macs each has a topology of its own, with the same nodes in the same
+//! order. Never: a rule.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -10,7 +11,8 @@ use ipnet::Ipv4Net;
 
 use super::host::{ChosenRoute, MacInterface, MacNetwork, StaticRoute};
 use super::interface::Over;
-use super::node::NodeId;
+use super::joined::{self, JoinedMac};
+use super::node::{Node, NodeAttachment, NodeId, SourceRoute};
 use crate::model::VolumeAttachment;
 use crate::plan::{Plan, PlannedVolume};
 
@@ -40,45 +42,6 @@ pub struct ExampleHosts {
     pub strangers: Vec<(usize, Ipv4Addr)>,
 }
 
-/// Where a node is attached to the Mac. Bridges are numbered as in the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeAttachment {
-    /// It stands for processes of the Mac itself: what it sends to another such node is seen on lo0.
-    Here,
-    /// A VM behind a bridge.
-    Bridge(usize),
-    /// A host beyond the egress interface.
-    Outside,
-}
-
-/// A host of the lab.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// The volume's name, `mac`, `lan`, `internet`, or the provider of a host that is not a volume.
-    pub name: String,
-    /// Where it is attached.
-    pub side: NodeAttachment,
-    /// Its addresses; the first is the default source.
-    pub addresses: Vec<Ipv4Addr>,
-    /// Its default gateway, if it has one.
-    pub gateway: Option<Ipv4Addr>,
-    /// Networks to which it sends from another address than the default source.
-    pub routes: Vec<SourceRoute>,
-    /// Longest packet that it sends, in bytes.
-    pub mtu: u16,
-    /// Its provider, if it is in a provider's network.
-    pub provider: Option<String>,
-}
-
-/// A destination network with the source address for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceRoute {
-    /// The destination network.
-    pub network: Ipv4Net,
-    /// The source address.
-    pub source: Ipv4Addr,
-}
-
 /// The nodes, the Mac that joins them, and the owner of each address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
@@ -86,23 +49,53 @@ pub struct Topology {
     by_address: HashMap<Ipv4Addr, NodeId>,
     host: MacNetwork,
     mac: NodeId,
+    /// The other Macs: the networks that are reached through the tunnel, and the node of each.
+    behind: Vec<(Ipv4Net, NodeId)>,
+    /// The WireGuard of each Mac, by name of the Mac.
+    wires: Vec<NodeId>,
     /// The node that gets what is sent to a next hop outside for an address that no node has.
     router: Option<NodeId>,
 }
 
 impl Topology {
-    /// The nodes of a plan: one per volume, then `mac`, `lan`, `internet` and the strangers of the cast.
+    /// The nodes of a plan: one per volume, then `mac`, `lan` and `internet`, for each Mac if there are several, then the
+    /// strangers of the cast; at last the WireGuard of each Mac.
     pub fn of(plan: &Plan, cast: &ExampleHosts) -> Self {
-        let mut nodes: Vec<Node> = plan.volumes.iter().map(|volume| volume_node(plan, volume)).collect();
-        let mac = NodeId(nodes.len());
-        nodes.push(mac_node(plan, cast));
-        nodes.push(outside("lan", cast.lan));
-        nodes.push(outside("internet", cast.internet));
+        let macs = joined::joined(plan);
+        let of_volume = |volume: &PlannedVolume| volume_node(plan, volume, &macs);
+        let mut nodes: Vec<Node> = plan.volumes.iter().map(of_volume).collect();
+        let (mut mac, mut behind) = (NodeId(nodes.len()), Vec::new());
+        if macs.is_empty() {
+            nodes.push(mac_node("mac".to_owned(), plan, cast, &macs));
+            nodes.push(outside("lan".to_owned(), cast.lan));
+            nodes.push(outside("internet".to_owned(), cast.internet));
+        }
+        for one in &macs {
+            let node = NodeId(nodes.len());
+            let (lan, internet) = (format!("lan.{}", one.name), format!("internet.{}", one.name));
+            if one.is_this {
+                mac = node;
+                nodes.push(mac_node(format!("macs.{}", one.name), plan, cast, &macs));
+                nodes.push(outside(lan, cast.lan));
+                nodes.push(outside(internet, cast.internet));
+            } else {
+                behind.extend(one.allowed().map(|network| (network, node)));
+                nodes.push(joined::other_mac(one));
+                nodes.extend([lan, internet].map(joined::elsewhere));
+            }
+        }
         for (bridge, address) in &cast.strangers {
             let plan = &plan.bridges[*bridge];
-            nodes.push(guest(plan.provider.as_str(), *address, *bridge, plan));
+            let name = plan.provider.to_string();
+            nodes.push(if plan.is_here() {
+                guest(&name, *address, *bridge, plan)
+            } else {
+                joined::remote(name.clone(), *address, name)
+            });
         }
-        Self::new(nodes, host(plan, cast), mac, None)
+        let wires = (nodes.len()..).map(NodeId).take(macs.len()).collect();
+        nodes.extend(macs.iter().map(joined::wire));
+        Self { behind, wires, ..Self::new(nodes, host(plan, cast, &macs), mac, None) }
     }
 
     /// A topology of these nodes and this Mac. `router` is described at [`Self::with_router`].
@@ -111,13 +104,19 @@ impl Topology {
             .zip(&nodes)
             .flat_map(|(number, node)| node.addresses.iter().map(move |address| (*address, NodeId(number))));
         let by_address = addresses.collect();
-        Self { nodes, by_address, host, mac, router }
+        Self { nodes, by_address, host, mac, behind: Vec::new(), wires: Vec::new(), router }
     }
 
     /// A copy without a bridge: what was sent to its network takes other routes.
     #[must_use]
     pub fn without(&self, bridge: usize) -> Self {
         Self { host: self.host.without(Over::Bridge(bridge)), ..self.clone() }
+    }
+
+    /// A copy without the tunnel to the other Macs: what was sent to them takes other routes.
+    #[must_use]
+    pub fn without_mesh(&self) -> Self {
+        Self { host: self.host.without(Over::Mesh), ..self.clone() }
     }
 
     /// A copy with the Mac's interfaces renamed where `name` returns a name.
@@ -172,6 +171,26 @@ impl Topology {
         self.mac
     }
 
+    /// The host on the internet, beyond this Mac's egress interface.
+    pub fn internet(&self) -> Option<NodeId> {
+        self.nodes().filter(|(_, node)| node.side == NodeAttachment::Outside).nth(1).map(|(id, _)| id)
+    }
+
+    /// The nodes of the WireGuard of each Mac, in the order of their names; none if there is one Mac.
+    pub fn wires(&self) -> &[NodeId] {
+        &self.wires
+    }
+
+    /// The node of another Mac that sends from this address through the tunnel, or gets what is sent to it: the host that
+    /// has it, or else the Mac's own processes.
+    pub fn behind_mesh(&self, address: Ipv4Addr) -> Option<NodeId> {
+        let owner = self.owner(address).filter(|id| self.node(*id).side == NodeAttachment::Mesh);
+        owner.or_else(|| {
+            let known = self.behind.iter().filter(|(network, _)| network.contains(&address));
+            known.max_by_key(|(network, _)| network.prefix_len()).map(|(_, node)| *node)
+        })
+    }
+
     /// The node that has an address.
     pub fn owner(&self, address: Ipv4Addr) -> Option<NodeId> {
         self.by_address.get(&address).copied()
@@ -204,13 +223,18 @@ impl Topology {
             Over::Loopback => return Some(self.here(to)),
             Over::Bridge(bridge) => NodeAttachment::Bridge(bridge),
             Over::Egress => NodeAttachment::Outside,
+            Over::Mesh => return self.behind_mesh(to),
+            Over::Underlay => NodeAttachment::Underlay,
         };
         let owner = self.owner(to).filter(|id| self.node(*id).side == side);
         owner.or(self.router.filter(|_| path.gateway.is_some()))
     }
 }
 
-fn volume_node(plan: &Plan, volume: &PlannedVolume) -> Node {
+fn volume_node(plan: &Plan, volume: &PlannedVolume, macs: &[JoinedMac]) -> Node {
+    if !volume.is_here() {
+        return joined::remote(volume.name.to_string(), volume.address, volume.provider.to_string());
+    }
     let bridge =
         plan.bridges.iter().position(|bridge| bridge.provider == volume.provider).unwrap_or_default();
     match volume.attachment {
@@ -220,7 +244,7 @@ fn volume_node(plan: &Plan, volume: &PlannedVolume) -> Node {
             side: NodeAttachment::Here,
             addresses: [Some(volume.address), volume.alias].into_iter().flatten().collect(),
             gateway: None,
-            routes: Vec::new(),
+            routes: joined::routes(macs, volume.address).collect(),
             mtu: LONGEST,
             provider: Some(volume.provider.to_string()),
         },
@@ -243,18 +267,21 @@ fn guest(name: &str, address: Ipv4Addr, bridge: usize, plan: &crate::plan::Bridg
 /// The Mac's own processes. They send to a provider's network from its gateway: macOS takes the address of the
 /// bridge, or, for a volume that it serves, the destination's own, which no other stack would accept from another
 /// machine.
-fn mac_node(plan: &Plan, cast: &ExampleHosts) -> Node {
-    let gateways = plan.bridges.iter().map(|bridge| bridge.gateway.addr());
-    let guests = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Guest);
+fn mac_node(name: String, plan: &Plan, cast: &ExampleHosts, macs: &[JoinedMac]) -> Node {
+    let gateways = plan.own_bridges().map(|bridge| bridge.gateway.addr());
+    let guests = plan.volumes.iter().filter(|volume| volume.is_guest());
     let aliases = guests.filter_map(|volume| volume.alias).chain([plan.localhost.gateway.addr()]);
-    let routes = plan
-        .bridges
-        .iter()
-        .map(|bridge| SourceRoute { network: bridge.network, source: bridge.gateway.addr() });
+    let in_mesh = plan.mesh.as_ref().map(|mesh| mesh.address);
+    let routes = plan.own_bridges().map(|bridge| SourceRoute {
+        network: bridge.network,
+        source: bridge.gateway.addr(),
+        mtu: None,
+    });
+    let routes = routes.chain(in_mesh.into_iter().flat_map(|source| joined::routes(macs, source)));
     Node {
-        name: "mac".to_owned(),
+        name,
         side: NodeAttachment::Here,
-        addresses: [cast.mac].into_iter().chain(gateways).chain(aliases).collect(),
+        addresses: [cast.mac].into_iter().chain(gateways).chain(aliases).chain(in_mesh).collect(),
         gateway: None,
         routes: routes.collect(),
         mtu: LONGEST,
@@ -262,9 +289,9 @@ fn mac_node(plan: &Plan, cast: &ExampleHosts) -> Node {
     }
 }
 
-fn outside(name: &str, address: Ipv4Addr) -> Node {
+fn outside(name: String, address: Ipv4Addr) -> Node {
     Node {
-        name: name.to_owned(),
+        name,
         side: NodeAttachment::Outside,
         addresses: vec![address],
         gateway: None,
@@ -275,9 +302,9 @@ fn outside(name: &str, address: Ipv4Addr) -> Node {
 }
 
 /// The Mac of a plan, as the manager configures it.
-fn host(plan: &Plan, cast: &ExampleHosts) -> MacNetwork {
+fn host(plan: &Plan, cast: &ExampleHosts, macs: &[JoinedMac]) -> MacNetwork {
     let single = |address: Ipv4Addr| Ipv4Net::from(address);
-    let served = plan.volumes.iter().filter(|volume| volume.attachment == VolumeAttachment::Host);
+    let served = plan.volumes.iter().filter(|volume| volume.is_served());
     let own = served.map(|volume| single(volume.address));
     let aliases = plan.volumes.iter().filter_map(|volume| volume.alias);
     let aliases = aliases.chain([plan.localhost.gateway.addr()]).map(single);
@@ -300,20 +327,21 @@ fn host(plan: &Plan, cast: &ExampleHosts) -> MacNetwork {
         offloads: false,
         mtu: ETHERNET_MTU,
     };
-    let bridges = plan.bridges.iter().enumerate().map(|(number, bridge)| MacInterface {
+    let here = || plan.bridges.iter().enumerate().filter(|(_, bridge)| bridge.is_here());
+    let bridges = here().map(|(number, bridge)| MacInterface {
         over: Over::Bridge(number),
         name: bridge.logical.to_string(),
         addresses: vec![bridge.gateway],
         offloads: true,
         mtu: ETHERNET_MTU,
     });
-    let roads = plan.bridges.iter().enumerate().map(|(number, bridge)| StaticRoute {
+    let roads = here().map(|(number, bridge)| StaticRoute {
         network: bridge.network,
         over: Over::Bridge(number),
         gateway: None,
     });
     let router = Some(Ipv4Addr::from(u32::from(Ipv4Net::new_assert(cast.mac, EGRESS_PREFIX).network()) + 1));
     let default = StaticRoute { network: Ipv4Net::default(), over: Over::Egress, gateway: router };
-    let links = [loopback, egress].into_iter().chain(bridges).collect();
-    MacNetwork::new(links, roads.chain([default]).collect(), true)
+    let links = [loopback, egress].into_iter().chain(bridges).chain(joined::links(macs)).collect();
+    MacNetwork::new(links, roads.chain(joined::roads(macs)).chain([default]).collect(), true)
 }

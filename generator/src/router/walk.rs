@@ -15,9 +15,9 @@ use std::time::Duration;
 use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
 use super::host::{ChosenRoute, SendError, Sender};
 use super::interface::Over;
-use super::node::NodeId;
+use super::node::{NodeAttachment, NodeId};
 use super::tally::Tallies;
-use super::topology::{NodeAttachment, Topology};
+use super::topology::Topology;
 use super::trace::{Delivery, Made, PacketFate, PacketTrace, PipePassage, Stop};
 use super::ways::Ways;
 use crate::pf::eval::{HookStep, Machine, Outcome, Shaping, TCP, UDP, Verdict};
@@ -123,7 +123,9 @@ impl<'a> Walk<'a> {
         let over = match self.topology.node(from).side {
             NodeAttachment::Here => Over::Loopback,
             NodeAttachment::Bridge(bridge) => Over::Bridge(bridge),
-            NodeAttachment::Outside => Over::Egress,
+            NodeAttachment::Outside | NodeAttachment::Elsewhere => Over::Egress,
+            NodeAttachment::Mesh => Over::Mesh,
+            NodeAttachment::Underlay => Over::Underlay,
         };
         let story = self.is_watched.then(|| PacketTrace {
             at,
@@ -184,6 +186,12 @@ impl<'a> Walk<'a> {
                 Err(PacketFate::Stopped(Stop::Refused("its bridge is not there")))
             }
             NodeAttachment::Bridge(bridge) => Ok(Stage::In(Over::Bridge(bridge))),
+            NodeAttachment::Mesh if self.topology.host().link(Over::Mesh).is_none() => {
+                Err(PacketFate::Stopped(Stop::Refused("the tunnel is not there")))
+            }
+            NodeAttachment::Mesh => Ok(Stage::In(Over::Mesh)),
+            NodeAttachment::Underlay => Ok(Stage::In(Over::Underlay)),
+            NodeAttachment::Elsewhere => Err(PacketFate::Stopped(Stop::Nobody)),
             NodeAttachment::Outside => {
                 // Traffic between the LAN and the internet does not cross the Mac.
                 let owner = self.topology.owner(to);
@@ -442,7 +450,7 @@ impl<'a> Walk<'a> {
 
     /// Delivers a packet to a node, fragmented if it exceeds the MTU.
     fn deliver(&mut self, packet: &mut Moving, to: NodeId) -> PacketFate {
-        if packet.from != self.topology.mac() {
+        if packet.from != self.topology.mac() && !self.is_through_another_mac(packet.from) {
             let (path, faults) = ((packet.from, to), self.ways.faults_mut());
             if faults.is_cut(packet.from, to) {
                 return PacketFate::Cut;
@@ -459,7 +467,11 @@ impl<'a> Walk<'a> {
         let (at, mut offload) = (packet.at, packet.offload);
         let datagram = &packet.datagram;
         let mut pieces = Vec::new();
-        if offload.segments.is_none() && datagram.total > mtu {
+        if self.topology.node(to).side == NodeAttachment::Mesh {
+            // WireGuard seals complete packets: no device does the rest.
+            pieces = cut(packet, mtu);
+            offload = Offload::default();
+        } else if offload.segments.is_none() && datagram.total > mtu {
             complete(&mut packet.bytes.all_mut()[..datagram.total], &mut offload);
             pieces = wire::fragments(packet.bytes.all(), datagram, mtu);
         }
@@ -477,10 +489,25 @@ impl<'a> Walk<'a> {
         PacketFate::Delivered(to)
     }
 
+    /// Whether another Mac has sent the packet, and has applied the faults of its path.
+    fn is_through_another_mac(&self, from: NodeId) -> bool {
+        matches!(self.topology.node(from).side, NodeAttachment::Mesh | NodeAttachment::Underlay)
+    }
+
     fn count(&mut self) -> u64 {
         *self.asked += 1;
         *self.asked
     }
+}
+
+/// The packets that a packet becomes without a device that completes checksums and segments: each no longer than the MTU.
+fn cut(packet: &Moving, mtu: usize) -> Vec<Vec<u8>> {
+    let segments = wire::segments(packet.bytes.all(), &packet.datagram, &packet.offload);
+    let cut = |segment: Vec<u8>| match wire::read(&segment) {
+        Ok(datagram) if datagram.total > mtu => wire::fragments(&segment, &datagram, mtu),
+        _ => vec![segment],
+    };
+    segments.into_iter().flat_map(cut).collect()
 }
 
 fn refuse_loopback(datagram: &Datagram) -> Result<(), Stop> {

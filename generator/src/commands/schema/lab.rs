@@ -27,6 +27,8 @@ pub struct LabUp {
     up: bool,
     /// The hosts of the lab.
     nodes: Vec<NodeSchema>,
+    /// The Macs, if there are several.
+    macs: Vec<LabMacSchema>,
     /// The number of loaded rules.
     rules: usize,
     /// The pipes for conditions of links.
@@ -50,14 +52,52 @@ pub struct NodeSchema {
     name: String,
     provider: Option<String>,
     addresses: Vec<String>,
+    /// The Mac that it is attached to; null if there is one.
+    mac: Option<String>,
     side: String,
     cut_from: Vec<String>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "LabMac")]
+pub struct LabMacSchema {
+    name: String,
+    /// Its address in the tunnel.
+    address: Ipv4Addr,
+    /// The address and port of its WireGuard on the link between the Macs.
+    endpoint: String,
+    /// The number of rules loaded on it.
+    rules: usize,
+    /// The number of entries in its state table.
+    states: usize,
+    /// The other Macs.
+    peers: Vec<LabPeerSchema>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "LabPeer")]
+pub struct LabPeerSchema {
+    name: String,
+    /// The seconds since the last handshake; null before the first one.
+    handshake_seconds: Option<u64>,
+    /// The bytes of packets sent to it.
+    sent: usize,
+    /// The bytes of packets received from it.
+    received: usize,
+    /// The messages from it that WireGuard dropped.
+    dropped: u64,
+    /// Whether a fault cuts the link to it.
+    cut: bool,
 }
 
 #[derive(JsonSchema)]
 pub struct LabPipe {
     /// The number of the pipe.
     number: u16,
+    /// The Mac that has it; null if there is one.
+    mac: Option<String>,
     /// Its conditions, in words.
     conditions: String,
     /// The sources and destinations of the packets that go through it.
@@ -103,7 +143,8 @@ pub struct LabDifferenceSchema {
 #[derive(JsonSchema)]
 #[schemars(rename = "Probe")]
 pub struct LabProbeSchema {
-    /// The source: a volume, a provider's gateway, `mac`, `lan` or `internet`.
+    /// The source: a volume, a provider's gateway, `mac`, `lan` or `internet`; with several Macs
+    /// `macs.NAME`, `lan.NAME` or `internet.NAME`.
     from: String,
     /// The destination, named likewise.
     to: String,
@@ -137,6 +178,10 @@ pub enum TrialSchema {
     BridgeGone { provider: String },
     /// The bridge of a provider is gone, and the manager has reloaded the remaining rules.
     BridgeGoneAndReloaded { provider: String },
+    /// The tunnel to the other Macs is gone; the rules are still those that were loaded with it.
+    TunnelGone,
+    /// The tunnel to the other Macs is gone, and the manager has reloaded the rules.
+    TunnelGoneAndReloaded,
 }
 
 #[derive(JsonSchema)]

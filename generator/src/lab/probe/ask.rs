@@ -6,10 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use nixvol_net::router::{NodeId, Topology};
+use nixvol_net::router::NodeId;
 
 use super::super::node::inside;
 use super::super::running::Lab;
+use super::hosts::Hosts;
 use super::record::{Probe, ProbedService};
 use super::sockets::{self, Ask};
 
@@ -19,19 +20,19 @@ pub const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs
 pub const SEEN: Duration = Duration::from_millis(100);
 
 /// Opens listeners for all probes, which live until the result is dropped.
-pub fn listen(lab: &Lab, topology: &Topology, probes: &[Probe]) -> Result<Vec<sockets::Listeners>> {
+pub fn listen(hosts: &Hosts, probes: &[Probe]) -> Result<Vec<sockets::Listeners>> {
     let mut asked: BTreeMap<NodeId, BTreeSet<(Ipv4Addr, ProbedService)>> = BTreeMap::new();
     for probe in probes {
         asked.entry(probe.to).or_default().insert((probe.destination, probe.service));
     }
     sockets::allow_many()?;
     let listen = |(id, asked): (NodeId, BTreeSet<(Ipv4Addr, ProbedService)>)| {
-        let node = topology.node(id);
+        let node = hosts.node(id);
         // A published port is translated from the alias to the volume's own address.
         let at = asked.into_iter().map(|(address, service)| {
             (if node.addresses.contains(&address) { address } else { node.addresses[0] }, service)
         });
-        inside(&lab.nets[id.0], || sockets::Listeners::new(at.collect::<BTreeSet<_>>()))?
+        inside(&hosts.lab.nets[id.0], || sockets::Listeners::new(at.collect::<BTreeSet<_>>()))?
             .with_context(|| format!("cannot listen as {}", node.name))
     };
     asked.into_iter().map(listen).collect()

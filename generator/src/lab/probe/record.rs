@@ -40,6 +40,10 @@ pub enum Trial {
     BridgeGone(String),
     /// The bridge of a provider is gone, and the manager has reloaded the rules without it.
     BridgeGoneAndReloaded(String),
+    /// The tunnel to the other Macs is gone, but the rules loaded with it are still in force.
+    TunnelGone,
+    /// The tunnel is gone, and the manager has reloaded the rules without it.
+    TunnelGoneAndReloaded,
     /// As the manager configures it, but the probe has a forged source address.
     Forged,
 }

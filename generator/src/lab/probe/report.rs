@@ -6,10 +6,11 @@ use std::io;
 
 use anyhow::{Context, Result};
 use nixvol_net::pf::eval::Transport;
-use nixvol_net::router::{NodeId, Topology};
+use nixvol_net::router::NodeId;
 use nixvol_net::wire;
 use serde_json::{Value, json};
 
+use super::hosts::Hosts;
 use super::record::{Difference, Probe, ProbeResult, Trial};
 use crate::commands::versioned;
 
@@ -17,26 +18,18 @@ use crate::commands::versioned;
 const ALL: &str = "all";
 
 /// Prints the results.
-pub fn print(
-    topology: &Topology,
-    probes: &[Probe],
-    difference: Option<&Difference>,
-    json: bool,
-) -> Result<()> {
-    let text = if json {
-        versioned(data(topology, probes, difference))?
-    } else {
-        text(topology, probes, difference)
-    };
+pub fn print(hosts: &Hosts, probes: &[Probe], difference: Option<&Difference>, json: bool) -> Result<()> {
+    let text =
+        if json { versioned(data(hosts, probes, difference))? } else { text(hosts, probes, difference) };
     io::Write::write_all(&mut io::stdout().lock(), text.as_bytes()).context("cannot write to standard output")
 }
 
-fn data(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) -> Value {
+fn data(hosts: &Hosts, probes: &[Probe], difference: Option<&Difference>) -> Value {
     let probe = |probe: &Probe| {
         let port = (probe.service.port > 0).then_some(probe.service.port);
         json!({
-            "from": topology.node(probe.from).name,
-            "to": topology.node(probe.to).name,
+            "from": hosts.node(probe.from).name,
+            "to": hosts.node(probe.to).name,
             "source": probe.source,
             "destination": probe.destination,
             "protocol": probe.service.protocol.word(),
@@ -59,6 +52,8 @@ fn trial(trial: &Trial) -> Value {
     let (word, provider) = match trial {
         Trial::Whole => return json!({ "kind": "whole" }),
         Trial::Forged => return json!({ "kind": "forged" }),
+        Trial::TunnelGone => return json!({ "kind": "tunnel-gone" }),
+        Trial::TunnelGoneAndReloaded => return json!({ "kind": "tunnel-gone-and-reloaded" }),
         Trial::BridgeGone(provider) => ("bridge-gone", provider),
         Trial::BridgeGoneAndReloaded(provider) => ("bridge-gone-and-reloaded", provider),
     };
@@ -66,15 +61,18 @@ fn trial(trial: &Trial) -> Value {
 }
 
 /// A probe in words: `etcd-1 10.0.1.2 -> etcd-2 10.1.1.2 udp 53, 4000 bytes`.
-pub fn asked(topology: &Topology, probe: &Probe) -> String {
+pub fn asked(hosts: &Hosts, probe: &Probe) -> String {
     let Probe { trial, from, to, source, destination, service, .. } = probe;
-    let (from, to) = (&topology.node(*from).name, &topology.node(*to).name);
+    let (from, to) = (&hosts.node(*from).name, &hosts.node(*to).name);
     let size = if probe.is_big() { format!(", {} bytes", probe.size) } else { String::new() };
     match trial {
         Trial::Whole => format!("{from} {source} -> {to} {destination} {service}{size}"),
         Trial::Forged => format!("{from} as {source} -> {to} {destination} {service}{size}"),
         Trial::BridgeGone(provider) | Trial::BridgeGoneAndReloaded(provider) => {
             format!("{from} {source} -> {destination} {service}{size}, the bridge of {provider} gone")
+        }
+        Trial::TunnelGone | Trial::TunnelGoneAndReloaded => {
+            format!("{from} {source} -> {destination} {service}{size}, the tunnel gone")
         }
     }
 }
@@ -84,13 +82,15 @@ fn more(probes: &[Probe]) -> String {
     let count = |is_meant: fn(&Probe) -> bool| probes.iter().filter(|probe| is_meant(probe)).count();
     let cut = count(|probe| probe.trial == Trial::Whole && probe.is_big());
     let gone = count(|probe| matches!(probe.trial, Trial::BridgeGone(_) | Trial::BridgeGoneAndReloaded(_)));
+    let tunnel = count(|probe| matches!(probe.trial, Trial::TunnelGone | Trial::TunnelGoneAndReloaded));
+    let tunnel = if tunnel == 0 { String::new() } else { format!("{tunnel} while a tunnel is gone, ") };
     let forged = count(|probe| probe.trial == Trial::Forged);
     format!(
-        "among them: {cut} with datagrams that are cut into fragments, {gone} while a bridge is gone, {forged} with a forged source\n"
+        "among them: {cut} with datagrams that are cut into fragments, {gone} while a bridge is gone, {tunnel}{forged} with a forged source\n"
     )
 }
 
-fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) -> String {
+fn text(hosts: &Hosts, probes: &[Probe], difference: Option<&Difference>) -> String {
     let count = |answer: ProbeResult| probes.iter().filter(|probe| probe.found == answer).count();
     let mut out = String::new();
     let _ = writeln!(
@@ -102,7 +102,7 @@ fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
         count(ProbeResult::Unreachable),
         count(ProbeResult::Silence)
     );
-    out.push_str(&matrix(topology, probes));
+    out.push_str(&matrix(hosts, probes));
     out.push_str(&more(probes));
     out.push('\n');
     match difference {
@@ -120,9 +120,9 @@ fn text(topology: &Topology, probes: &[Probe], difference: Option<&Difference>) 
 }
 
 /// A table of which provider connected to which: all probes, a number of them, or none.
-fn matrix(topology: &Topology, probes: &[Probe]) -> String {
+fn matrix(hosts: &Hosts, probes: &[Probe]) -> String {
     let group = |id: NodeId| {
-        let node = topology.node(id);
+        let node = hosts.node(id);
         node.provider.clone().unwrap_or_else(|| node.name.clone())
     };
     let mut names: Vec<String> = Vec::new();
@@ -136,7 +136,7 @@ fn matrix(topology: &Topology, probes: &[Probe]) -> String {
     let mut order: Vec<&Probe> = probes.iter().filter(|probe| probe.trial == Trial::Whole).collect();
     // Providers by name, then nodes without a provider.
     order.sort_by_key(|probe| {
-        (topology.node(probe.from).provider.is_none(), topology.node(probe.from).provider.clone())
+        (hosts.node(probe.from).provider.is_none(), hosts.node(probe.from).provider.clone())
     });
     for probe in &order {
         number(group(probe.from));

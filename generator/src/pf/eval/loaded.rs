@@ -12,11 +12,16 @@ use super::index::Index;
 use super::name::{NameId, NameIds};
 use super::rule::{Call, CompiledRule, RuleList};
 use super::tables::Tables;
+use super::visits::most_visits;
 use crate::pf::environment::InterfaceInfo;
 use crate::pf::syntax::{AnchorCall, Rule, Ruleset, SetOption, SettingValue};
 
 /// How deep anchors can be nested: the size of the kernel's stack.
 pub(super) const DEPTH: usize = 64;
+
+/// Most rules visited in one walk, after which it is abandoned. Without it, anchors that call each other could occupy a
+/// packet almost forever: with a stack of 64, two calls each are 2^64 visits.
+pub(super) const BUDGET: u32 = 1_000_000;
 
 /// One loaded ruleset.
 #[derive(Clone, Debug, Default)]
@@ -123,10 +128,16 @@ impl Loaded {
         self.rulesets[0].indexes[list as usize] = None;
     }
 
-    /// Indexes every list for which it pays off. The index depends on the contents of tables.
+    /// Indexes every list for which it pays off. The index depends on the contents of tables. If a walk could be
+    /// abandoned (see [`BUDGET`]), no ruleset is indexed: an index would move the point where it is.
     pub(super) fn index(&mut self) {
-        for ruleset in &mut self.rulesets {
-            for list in RuleList::ALL {
+        for list in RuleList::ALL {
+            let all = &self.rulesets;
+            let visits = most_visits(all.len(), DEPTH, |at| all[at].rules(list), |at| all[at].children());
+            if visits >= u64::from(BUDGET) {
+                continue;
+            }
+            for ruleset in &mut self.rulesets {
                 let rules = &ruleset.lists[list as usize];
                 ruleset.indexes[list as usize] = Index::new(list, rules, &self.tables);
             }

@@ -5,12 +5,8 @@
 //! that an index needs. Never: packets; the caller decides whether a rule matches.
 
 use super::index::Toward;
-use super::loaded::{DEPTH, Loaded};
+use super::loaded::{BUDGET, DEPTH, Loaded};
 use super::rule::{CompiledRule, RuleList};
-
-/// Most rules visited in one walk. Without it, anchors that call each other could occupy a packet almost forever:
-/// with a stack of 64, two calls each are 2^64 visits.
-const BUDGET: u32 = 1_000_000;
 
 /// The caller's judgement of a rule.
 pub(super) enum Judgement {
