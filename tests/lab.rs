@@ -837,7 +837,7 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
 }
 
 /// Interface, comment and bytes of every packet that the capture file holds so far.
-fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
+pub fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
     use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
     let Ok(mut reader) =
         fs::File::open(file).map_err(drop).and_then(|file| PcapNgReader::new(file).map_err(drop))

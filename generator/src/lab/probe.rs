@@ -34,9 +34,7 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
     let topologies: Vec<Topology> =
         lab.shared.macs().all().iter().map(|mac| mac.router.topology().clone()).collect();
     let services = services(lab);
-    let anchor = |mac: &OneMac| {
-        Ok(render::bundle(&mac.declaration, &mac.plan)?.files[ANCHOR].text.clone())
-    };
+    let anchor = |mac: &OneMac| Ok(render::bundle(&mac.declaration, &mac.plan)?.files[ANCHOR].text.clone());
     let anchors: Vec<String> = lab.macs.iter().map(anchor).collect::<Result<_>>()?;
     let hosts = Hosts { lab, topologies: &topologies };
     let mut probes = probes(&hosts, &services, &anchors)?;
@@ -113,8 +111,7 @@ fn probes(hosts: &Hosts, services: &[ProbedService], anchors: &[String]) -> Resu
                         Probe { trial, from, to, source, destination, service, size, expected, found };
                     let is_open = usize::from(expected == ProbeResult::Connected);
                     let is_first = service.protocol == Protocol::Udp && !is_asked[is_open];
-                    if is_first
-                        && let Some(expected) = expected::expected(lab, anchors, ends, service, BIG)?
+                    if is_first && let Some(expected) = expected::expected(lab, anchors, ends, service, BIG)?
                     {
                         is_asked[is_open] = true;
                         probes.push(Probe { size: BIG, expected, ..small.clone() });

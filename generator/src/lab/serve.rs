@@ -45,13 +45,8 @@ pub fn serve(descriptor: i32) -> Result<ExitCode> {
     } else {
         set_parent_process_death_signal(Some(Signal::KILL))?;
     }
-    let (macs, routers): (Vec<OneMac>, Vec<Router>) = setup
-        .macs
-        .iter()
-        .map(|mac| one(mac, &setup.task))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
+    let (macs, routers): (Vec<OneMac>, Vec<Router>) =
+        setup.macs.iter().map(|mac| one(mac, &setup.task)).collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let played = Macs::new(routers, &macs.iter().map(|mac| &mac.plan).collect::<Vec<_>>())?;
     own_mounts(&hosts(&setup, &played))?;
     let outside = node::listen(&setup.address)?;
