@@ -55,7 +55,7 @@ pub struct Sealed {
 
 /// What a received datagram leads to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Opened {
+pub struct Unsealed {
     /// The packet that came out.
     pub packet: Option<Vec<u8>>,
     /// Datagrams to send.
@@ -82,13 +82,13 @@ struct Peer {
 }
 
 /// One end.
-pub struct Tunnel {
+pub struct TunnelEnd {
     peers: Vec<Peer>,
     buffer: Vec<u8>,
     strays: u64,
 }
 
-impl Tunnel {
+impl TunnelEnd {
     /// An end with its private key and its peers, which are numbered in this order.
     pub fn new(private: &PrivateKey, peers: &[TunnelPeer]) -> Self {
         let peer = |(index, peer): (u32, &TunnelPeer)| {
@@ -114,8 +114,8 @@ impl Tunnel {
     }
 
     /// Opens a datagram that came from a peer at this address.
-    pub fn open(&mut self, peer: usize, from: Ipv4Addr, datagram: &[u8]) -> Opened {
-        let mut opened = Opened::default();
+    pub fn open(&mut self, peer: usize, from: Ipv4Addr, datagram: &[u8]) -> Unsealed {
+        let mut opened = Unsealed::default();
         let Some(Peer { noise, .. }) = self.peers.get_mut(peer) else { return opened };
         let mut result = noise.decapsulate(Some(IpAddr::V4(from)), datagram, &mut self.buffer);
         let mut came = None;
@@ -193,13 +193,16 @@ mod tests {
     }
 
     /// Two ends with a network each, of which the second believes that the first has only this one.
-    fn pair(believed: &str) -> (Tunnel, Tunnel) {
+    fn pair(believed: &str) -> (TunnelEnd, TunnelEnd) {
         let peer = |key: &PrivateKey, net: &str| TunnelPeer {
             public: key.public(),
             allowed: vec![net.parse().expect("a network")],
         };
         let (one, other) = (key(1), key(2));
-        (Tunnel::new(&one, &[peer(&other, "10.22.0.0/16")]), Tunnel::new(&other, &[peer(&one, believed)]))
+        (
+            TunnelEnd::new(&one, &[peer(&other, "10.22.0.0/16")]),
+            TunnelEnd::new(&other, &[peer(&one, believed)]),
+        )
     }
 
     fn packet(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
@@ -210,7 +213,7 @@ mod tests {
     }
 
     /// Carries messages to and fro until none is left; the packets that come out at the other end, and all messages.
-    fn carry(one: &mut Tunnel, other: &mut Tunnel, first: Sealed) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    fn carry(one: &mut TunnelEnd, other: &mut TunnelEnd, first: Sealed) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let (mut out, mut seen) = (Vec::new(), Vec::new());
         let mut waiting = vec![(false, first.message)];
         while let Some((is_back, message)) = waiting.pop() {
@@ -264,7 +267,7 @@ mod tests {
         let mut first = one.seal(&packet([10, 20, 1, 10], [10, 22, 1, 10])).expect("a handshake");
         first.message[60] ^= 1;
         let opened = other.open(0, Ipv4Addr::LOCALHOST, &first.message);
-        assert_eq!((opened, other.counts().map(|it| it.dropped).sum::<u64>()), (Opened::default(), 1));
-        assert_eq!(other.open(7, Ipv4Addr::LOCALHOST, &first.message), Opened::default());
+        assert_eq!((opened, other.counts().map(|it| it.dropped).sum::<u64>()), (Unsealed::default(), 1));
+        assert_eq!(other.open(7, Ipv4Addr::LOCALHOST, &first.message), Unsealed::default());
     }
 }
