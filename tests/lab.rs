@@ -651,7 +651,7 @@ fn declared_latency_is_measurable() {
     let status = lab.status();
     assert_eq!(
         status["pipes"][3],
-        json!({ "number": 20003, "conditions": "30 ms", "way": "etcd-1 -> azure" }),
+        json!({ "number": 20003, "mac": null, "conditions": "30 ms", "way": "etcd-1 -> azure" }),
         "{status}"
     );
     // A slow path takes the place of the link's conditions, and the latest one that of the others.

@@ -113,6 +113,21 @@ fn rules_of_the_other_mac_that_deviate_are_found() {
     assert!(told.contains("DIFFERENCE: api 10.20.1.10 -> worker 10.22.1.20 icmp: "), "{told}");
     assert!(told.contains("on studio it passes") && told.contains("mini: in mesh: "), "{told}");
 
+    // The rules of one Mac are loaded on it alone, and only rules that are proven.
+    let lab = Lab::up("mesh-apply", &["--bundle", &bundle]);
+    assert!(!pings(&lab), "mini does not let it in");
+    let refused = lab.lab(&["apply", &bundle]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    fs::write(&anchor, &rules).expect("a file");
+    let applied = lab.lab(&["apply", &bundle, "--kill"]);
+    assert!(text(&applied).contains(" rules loaded on mini, "), "{}", text(&applied));
+    assert!(within(PATIENCE, || pings(&lab)));
+    let single = directory.path().join("single").to_string_lossy().into_owned();
+    let rendered = run(&["render", "--input", "tests/fixtures/single.json", "--out", &single], "");
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    let foreign = lab.lab(&["apply", &single]);
+    assert!(text(&foreign).contains("the bundle is of none of them"), "{}", text(&foreign));
+
     // Bundles that are not of different Macs of one declaration are refused.
     let twice = run(&["lab", "test", "--bundle", &bundle, "--bundle", &bundle], "");
     assert_eq!(twice.status.code(), Some(2));
@@ -226,6 +241,10 @@ fn wrong_names_are_refused(lab: &Lab, directory: &Path) {
     assert!(text(&address).contains("100.127.0.2/32"), "{}", text(&address));
     let own = lab.sh("mac", "ip -o -4 addr show dev eth0");
     assert!(text(&own).contains("100.127.0.1/32"), "{}", text(&own));
+    let known = lab.sh("api", "getent hosts mac macs.mini lan internet");
+    for line in ["100.127.0.1 ", "100.127.0.2 ", "192.0.2.77 ", "198.51.100.7 "] {
+        assert!(text(&known).lines().any(|told| told.starts_with(line)), "{}", text(&known));
+    }
 }
 
 #[test]
