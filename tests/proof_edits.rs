@@ -12,7 +12,7 @@ use nixvol_net::pf::{self, Environment};
 use nixvol_net::plan::Plan;
 use nixvol_net::plan::policy::{self, PolicyVerdict};
 use nixvol_net::prove::outcome::{HookOutcome, Outcomes};
-use nixvol_net::prove::policy::AS_THEY_ARE;
+use nixvol_net::prove::policy::FragmentTreatment;
 use nixvol_net::prove::{self, Refutation, World, prove};
 use serde_json::{Value, json};
 
@@ -715,7 +715,7 @@ fn functions_agree_with_the_evaluator_and_the_policy() {
             if packet.fragment {
                 let alone = outcomes.outcome(space.of(rules.fragment, &asked)).verdict;
                 let alone = if alone == PolicyVerdict::Pass { PolicyVerdict::Carry } else { alone };
-                let is_held = space.of(rules.reassembly, &asked) != AS_THEY_ARE;
+                let is_held = FragmentTreatment::of(space.of(rules.reassembly, &asked)).is_held();
                 assert_eq!(found.verdict, if is_held { PolicyVerdict::Drop } else { alone }, "{packet:?}");
                 continue;
             }

@@ -27,8 +27,8 @@ impl Presence {
     pub fn of(is_old: bool, is_new: bool) -> Self {
         match (is_old, is_new) {
             (false, _) => Self::Added,
-            (_, false) => Self::Removed,
-            _ => Self::Changed,
+            (true, false) => Self::Removed,
+            (true, true) => Self::Changed,
         }
     }
 }

@@ -66,15 +66,24 @@ impl Verb {
             (Passes(_), Refused | Dropped) => Self::Closes,
             (Untouched, Refused | Dropped) => Self::Blocks,
             (Untouched, Passes(_)) => Self::Admits,
-            (_, Dropped) => Self::Silences,
-            (_, Refused) => Self::Answers,
-            (_, Untouched) => Self::Leaves,
+            (Refused | Dropped, Dropped) => Self::Silences,
+            (Refused | Dropped, Refused) => Self::Answers,
+            (Passes(_) | Refused | Dropped | Untouched, Untouched) => Self::Leaves,
         })
     }
 
     /// Whether it is about the translation of flows that pass on both sides.
     fn is_translation(self) -> bool {
-        matches!(self, Self::Translates(_) | Self::Keeps(_) | Self::Retranslates(_))
+        match self {
+            Self::Translates(_) | Self::Keeps(_) | Self::Retranslates(_) => true,
+            Self::Opens
+            | Self::Closes
+            | Self::Blocks
+            | Self::Admits
+            | Self::Silences
+            | Self::Answers
+            | Self::Leaves => false,
+        }
     }
 
     /// The word that precedes the flow.
@@ -110,7 +119,16 @@ impl Verb {
 
     /// The side whose names are used, 0 for old and 1 for new: what no longer exists has its old name.
     pub fn side(self) -> usize {
-        usize::from(!matches!(self, Self::Closes | Self::Leaves | Self::Keeps(_)))
+        match self {
+            Self::Closes | Self::Leaves | Self::Keeps(_) => 0,
+            Self::Opens
+            | Self::Admits
+            | Self::Blocks
+            | Self::Silences
+            | Self::Answers
+            | Self::Translates(_)
+            | Self::Retranslates(_) => 1,
+        }
     }
 }
 

@@ -130,6 +130,11 @@ impl Diagrams {
         self.overlay_within((set, then, other), number, &mut Memo::default())
     }
 
+    /// The packets of a set whose value satisfies a predicate. If there are none, no node is made.
+    pub fn select_within(&mut self, set: Set, map: Map, is_meant: impl Fn(u32) -> bool) -> Set {
+        Set(self.overlay(set, map, Set::NONE.as_map(), &mut |number| u32::from(is_meant(number))))
+    }
+
     fn overlay_within(
         &mut self,
         (set, then, other): (Set, Map, Map),

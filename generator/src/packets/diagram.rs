@@ -79,6 +79,10 @@ pub(super) struct Node {
 }
 
 impl Node {
+    fn words(self) -> [u32; 3] {
+        [self.low.0, self.high.0, u32::from(self.level)]
+    }
+
     /// The two successors at a level that is not after the node's own.
     fn sides(self, map: Map, level: u16) -> (Map, Map) {
         if self.level == level { (self.low, self.high) } else { (map, map) }
@@ -89,7 +93,9 @@ impl Node {
 #[derive(Debug, Clone)]
 pub struct Diagrams {
     nodes: Vec<Node>,
-    /// A hash table of nodes, with open addressing: index of the node plus one. The length is a power of two.
+    /// A hash table of nodes, with open addressing. The length is a power of two, above the number of nodes: the bits
+    /// below it hold the index of the node plus one, the others those bits of its hash, so that a node is read only if
+    /// it is very likely the one sought.
     unique: Vec<u32>,
     /// The operation cache: each slot holds the last operation (three words) and its result.
     asked: Vec<[u32; 4]>,
@@ -124,12 +130,21 @@ impl Hasher for Mix {
     }
 }
 
-/// A slot among `length`, which is a power of two.
-fn place([a, b, c]: [u32; 3], length: usize) -> usize {
+fn mixed([a, b, c]: [u32; 3]) -> u32 {
     let hash = (u64::from(a) | u64::from(b) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let hash = (hash ^ hash >> 32 ^ u64::from(c)).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
     // The high bits are the well-mixed ones.
-    usize::try_from(hash >> 33).unwrap_or(0) & (length - 1)
+    u32::try_from(hash >> 32).unwrap_or(0)
+}
+
+/// The last index of a table as a mask; the table has at most 2^32 slots.
+fn low_bits(last: usize) -> u32 {
+    u32::try_from(last).expect("fewer than 2^31 nodes")
+}
+
+/// A slot among `length`, which is a power of two.
+fn place(words: [u32; 3], length: usize) -> usize {
+    mixed(words) as usize & (length - 1)
 }
 
 impl Default for Diagrams {
@@ -179,18 +194,27 @@ impl Diagrams {
         }
         let node = Node { level, low, high };
         let last = self.unique.len() - 1;
-        let mut at = place([low.0, high.0, u32::from(level)], self.unique.len());
-        while let Some(known) = self.unique[at & last].checked_sub(1) {
-            if self.nodes[known as usize] == node {
-                return Map(known);
+        let (hash, below) = (mixed(node.words()), low_bits(last));
+        let mut at = hash as usize;
+        loop {
+            let entry = self.unique[at & last];
+            if entry == 0 {
+                break;
+            }
+            if (entry ^ hash) & !below == 0 {
+                let known = (entry & below) - 1;
+                if self.nodes[known as usize] == node {
+                    return Map(known);
+                }
             }
             at += 1;
         }
         let number = u32::try_from(self.nodes.len()).ok().filter(|number| *number < END - 1);
         let number = number.expect("fewer than 2^31 nodes");
         self.nodes.push(node);
-        self.unique[at & last] = number + 1;
-        if self.nodes.len() * 2 >= self.unique.len() {
+        self.unique[at & last] = hash & !below | (number + 1);
+        // Full by two thirds: the probes are adjacent, and compare tags.
+        if self.nodes.len() + self.nodes.len() / 2 >= self.unique.len() {
             self.grow();
         }
         Map(number)
@@ -200,12 +224,15 @@ impl Diagrams {
         // Moving all nodes to a larger table costs as much as adding them; a large table costs memory.
         let length = self.unique.len() * if self.unique.len() < LARGEST { 4 } else { 2 };
         let mut unique = vec![0; length];
+        let last = length - 1;
+        let below = low_bits(last);
         for (number, node) in (1..).zip(&self.nodes) {
-            let mut at = place([node.low.0, node.high.0, u32::from(node.level)], length);
+            let hash = mixed(node.words());
+            let mut at = hash as usize & last;
             while unique[at] != 0 {
-                at = (at + 1) & (length - 1);
+                at = (at + 1) & last;
             }
-            unique[at] = number;
+            unique[at] = hash & !below | number;
         }
         self.unique = unique;
         if self.asked.len() < length.min(LARGEST) {

@@ -40,7 +40,7 @@ pub fn ends<'a>(from: &'a str, to: &'a str) -> Option<(&'a str, Option<&'a str>)
     match (one.is_first, two.is_first) {
         (true, false) => Some((one.end?, two.end)),
         (false, true) => Some((two.end?, one.end)),
-        _ => None,
+        (true, true) | (false, false) => None,
     }
 }
 

@@ -151,16 +151,17 @@ impl Ends {
 
     /// The rectangles of a link, one for each direction and protocol.
     fn rectangles(&self, link: &Link) -> Vec<Rectangle> {
-        let (from, to) = (self.set(&link.from), self.set(&link.to));
-        let protocols = match (link.protocol, &link.ports) {
+        let Link { from, to, protocol, ports, bidirectional, masquerade: _, conditions: _, index: _ } = link;
+        let (from, to) = (self.set(from), self.set(to));
+        let protocols = match (*protocol, ports) {
             (None, Some(_)) => vec![Some(Protocol::Tcp), Some(Protocol::Udp)],
             (protocol, _) => vec![protocol],
         };
         let mut rectangles = Vec::new();
         for protocol in protocols {
-            let ports = link.ports.clone();
+            let ports = ports.clone();
             let forward = Rectangle { from: from.clone(), to: to.clone(), protocol, ports };
-            if link.bidirectional && from != to {
+            if *bidirectional && from != to {
                 rectangles.push(Rectangle { from: to.clone(), to: from.clone(), ..forward.clone() });
             }
             rectangles.push(forward);

@@ -129,8 +129,12 @@ impl Rectangle {
 
 /// A way split by breadth: provider to provider, provider to volume, volume to provider, volume to volume.
 fn rectangles(declaration: &Declaration, way: &LinkDirection) -> [Rectangle; 4] {
-    let kind = |ends: &BTreeSet<Endpoint>, is_volume: bool| -> BTreeSet<Endpoint> {
-        ends.iter().filter(|end| matches!(end, Endpoint::Volume(_)) == is_volume).cloned().collect()
+    let is_volume = |end: &&Endpoint| match end {
+        Endpoint::Volume(_) => true,
+        Endpoint::Provider(_) => false,
+    };
+    let kind = |ends: &BTreeSet<Endpoint>, volumes: bool| -> BTreeSet<Endpoint> {
+        ends.iter().filter(|end| is_volume(end) == volumes).cloned().collect()
     };
     let (from, to) = (trimmed(declaration, &way.from), trimmed(declaration, &way.to));
     [(false, false), (false, true), (true, false), (true, true)]

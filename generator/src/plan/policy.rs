@@ -7,6 +7,7 @@
 //! `in` on lo0. What no link covers passes `out` and is refused `in`: only there is its checksum complete, which macOS
 //! requires to answer it.
 
+mod mesh;
 mod packet;
 mod parts;
 
@@ -23,7 +24,7 @@ pub use parts::{Ends, NetworkPart, Parts, PermissionPart, WayPart, number_of, ra
 
 use super::pipes::FIRST;
 use super::region::AddressRegion;
-use crate::model::{Declaration, Endpoint, Name, PortSet, Protocol, VolumeAttachment};
+use crate::model::{Declaration, Endpoint, Link, Name, PortSet, Protocol, VolumeAttachment};
 
 /// The policy of a declaration: which traffic is permitted.
 #[derive(Debug, Clone)]
@@ -115,16 +116,19 @@ impl Policy {
         let mut links = Vec::new();
         let mut by_source: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
         for link in &declaration.links {
+            // The endpoints are those of `directions`, and conditions those of the ways below.
+            let Link { from: _, to: _, bidirectional: _, protocol, ports, masquerade, conditions: _, index } =
+                link;
             for (from, to) in link.directions() {
                 for end in from {
                     by_source.entry(end.name().clone()).or_default().push(links.len());
                 }
                 links.push(Permission {
                     to: EndSet::of(to),
-                    protocol: link.protocol,
-                    ports: link.ports.clone(),
-                    masquerade: link.masquerade,
-                    link: link.index,
+                    protocol: *protocol,
+                    ports: ports.clone(),
+                    masquerade: *masquerade,
+                    link: *index,
                 });
             }
         }
@@ -213,7 +217,7 @@ impl Policy {
     pub fn is_within(&self, packet: &PolicyPacket) -> bool {
         match (self.network(packet.source), self.network(packet.destination)) {
             (Some(from), Some(to)) => from.provider == to.provider,
-            _ => false,
+            (None, _) | (_, None) => false,
         }
     }
 
@@ -256,7 +260,14 @@ impl Policy {
             (PolicyDirection::In, PolicyInterface::Loopback) => {
                 self.published(packet).map(Translation::Published)
             }
-            (PolicyDirection::In, _) => None,
+            (
+                PolicyDirection::In,
+                PolicyInterface::Bridge(_)
+                | PolicyInterface::Egress
+                | PolicyInterface::Foreign
+                | PolicyInterface::Mesh
+                | PolicyInterface::New,
+            ) => None,
             (PolicyDirection::Out, interface) => {
                 let from = self.network(packet.source)?;
                 let Some(to) = self.network(packet.destination) else {
@@ -275,7 +286,7 @@ impl Policy {
     /// The rows of the table, in order. `translation` is that of the packet.
     fn verdict(&self, packet: &PolicyPacket, translation: Option<Translation>) -> (PolicyVerdict, Because) {
         use PolicyDirection::{In, Out};
-        use PolicyInterface::{Bridge, Egress, Foreign, Loopback};
+        use PolicyInterface::{Bridge, Egress, Foreign, Loopback, Mesh, New};
         if let Some(Translation::Published(_)) = translation {
             return (PolicyVerdict::Pass, Because::Loopback);
         }
@@ -290,7 +301,7 @@ impl Policy {
                 let provider = provider.map(|network| network.provider.clone());
                 return (PolicyVerdict::Drop, provider.map_or(Because::Forged, Because::ForgedGuest));
             }
-            _ => {}
+            (In | Out, Loopback | Bridge(_) | Egress | Foreign | Mesh | New, _, _) => {}
         }
         if let Some(decided) = self.of_other_macs(packet, from, to) {
             return decided;
@@ -324,45 +335,6 @@ impl Policy {
             (None, Some(_)) if packet.direction == In => (PolicyVerdict::Drop, Because::Outside),
             (None, Some(_) | None) => (PolicyVerdict::Untouched, Because::NotOurs),
         }
-    }
-
-    /// The rows of the table for providers on other Macs, in order; `None` if none of them decides.
-    fn of_other_macs(
-        &self,
-        packet: &PolicyPacket,
-        from: Option<&Network>,
-        to: Option<&Network>,
-    ) -> Option<(PolicyVerdict, Because)> {
-        use PolicyDirection::{In, Out};
-        let mesh = self.mesh.as_ref()?;
-        let is_own = |network: Option<&Network>| network.is_some_and(|network| network.is_here);
-        let is_remote = |network: Option<&Network>| network.is_some_and(|network| !network.is_here);
-        if is_remote(from) && !is_own(to) {
-            return Some((PolicyVerdict::Drop, Because::Elsewhere));
-        }
-        match (packet.direction, packet.interface) {
-            (In, PolicyInterface::Mesh) if is_own(from) => Some((PolicyVerdict::Drop, Because::ForgedMesh)),
-            (In, PolicyInterface::Mesh) if is_own(to) && self.is_other_mac(packet.source) => {
-                Some((PolicyVerdict::Pass, Because::OtherMac))
-            }
-            (Out, PolicyInterface::Mesh) if is_remote(to) && packet.source == mesh.own => {
-                Some((PolicyVerdict::Pass, Because::ThisMac))
-            }
-            (Out, PolicyInterface::Mesh)
-                if !is_own(from) && to.is_some() || is_own(from) && !is_remote(to) =>
-            {
-                Some((refusal(packet), Because::NotByMesh))
-            }
-            (Out, interface) if interface != PolicyInterface::Mesh && is_remote(to) => {
-                Some((refusal(packet), Because::MeshOnly))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether an address is that of another Mac in the tunnel.
-    fn is_other_mac(&self, address: Ipv4Addr) -> bool {
-        self.mesh.as_ref().is_some_and(|mesh| mesh.others.contains(&address))
     }
 
     /// The verdict on a packet from one provider to another.
@@ -428,8 +400,7 @@ impl Policy {
 
     fn covers(&self, link: &Permission, packet: &PolicyPacket, to: &Network) -> bool {
         let protocol = match link.protocol {
-            _ if link.ports.is_some() && !matches!(packet.protocol, TCP | UDP) => false,
-            None => true,
+            None => link.ports.is_none() || matches!(packet.protocol, TCP | UDP),
             Some(Protocol::Tcp) => packet.protocol == TCP,
             Some(Protocol::Udp) => packet.protocol == UDP,
             Some(Protocol::Icmp) => packet.protocol == ICMP,
@@ -491,7 +462,14 @@ fn outward(packet: &PolicyPacket, from: &Network) -> (PolicyVerdict, Because) {
     let verdict = match (packet.direction, packet.interface) {
         (PolicyDirection::Out, PolicyInterface::Loopback) => PolicyVerdict::Carry,
         (PolicyDirection::Out, PolicyInterface::Egress) => refusal(packet),
-        _ => PolicyVerdict::Refuse(Refusal::Usual),
+        (PolicyDirection::In, _)
+        | (
+            PolicyDirection::Out,
+            PolicyInterface::Bridge(_)
+            | PolicyInterface::Foreign
+            | PolicyInterface::Mesh
+            | PolicyInterface::New,
+        ) => PolicyVerdict::Refuse(Refusal::Usual),
     };
     (verdict, because)
 }

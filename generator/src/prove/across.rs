@@ -15,7 +15,7 @@ use crate::packets::{Field, PacketDirection, PacketFamily, Set, Side, Space};
 use crate::pf::eval::Machine;
 use crate::pf::{self, Ruleset};
 use crate::plan::Plan;
-use crate::plan::policy::{Parts, PolicyInterface, SYN, TCP};
+use crate::plan::policy::{Parts, PermissionPart, PolicyInterface, SYN, TCP};
 use crate::reach::ends::{Sets, addresses};
 use crate::reach::service;
 
@@ -202,10 +202,10 @@ fn declared(space: &mut Space, parts: &Parts) -> Set {
     let permitted: Vec<Set> = parts
         .permissions
         .iter()
-        .map(|permission| {
-            let from = sets.ends(space, Side::Source, &permission.from);
-            let to = sets.ends(space, Side::Destination, &permission.to);
-            let service = service(space, permission.protocol, permission.ports.as_deref());
+        .map(|PermissionPart { from, to, protocol, ports, masquerade: _ }| {
+            let from = sets.ends(space, Side::Source, from);
+            let to = sets.ends(space, Side::Destination, to);
+            let service = service(space, *protocol, ports.as_deref());
             let to = space.and(to, service);
             space.and(from, to)
         })

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use super::outcome::{HookOutcome, Outcomes};
 use super::packet::{answer, asked, evaluated};
-use super::policy::{AS_THEY_ARE, Functions, TOGETHER, errors};
+use super::policy::{FragmentTreatment, Functions, errors};
 use super::refutation::{Counterexample, ProofFinding, RuleOutcome, Translated, Violation, WrongPipes};
 use super::rules::{self, RuleFunctions};
 use super::world::{LOOPBACK, World};
@@ -227,7 +227,7 @@ impl<'a> Comparison<'a> {
         {
             self.confirm_answer(evaluated);
         }
-        let is_held = reassembly != AS_THEY_ARE;
+        let is_held = FragmentTreatment::of(reassembly).is_held();
         let alone = self.outcomes.outcome(alone).verdict;
         self.confirm_fragment(
             packets::WitnessPacket { fragment: true, ..packet },
@@ -298,10 +298,10 @@ impl<'a> Comparison<'a> {
             return;
         }
         let (pairs, joined) = self.pairs(self.policy.reassembly, self.rules.reassembly);
-        let word = |how| match how {
-            AS_THEY_ARE => "left as they are",
-            TOGETHER => "reassembled",
-            _ => "reassembled, with don't-fragment cleared",
+        let word = |how| match FragmentTreatment::of(how) {
+            FragmentTreatment::AsTheyAre => "left as they are",
+            FragmentTreatment::Together => "reassembled",
+            FragmentTreatment::WithoutDf => "reassembled, with don't-fragment cleared",
         };
         for (number, (wanted, found)) in
             pairs.into_iter().enumerate().filter(|(_, (one, other))| one != other)
@@ -312,7 +312,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Fragments that are not reassembled are held against all datagrams between the same addresses. The rules must not
+    /// FragmentTreatment that are not reassembled are held against all datagrams between the same addresses. The rules must not
     /// pass one where such a datagram may be blocked, nor leave one to other anchors unless some such datagram is left
     /// to them, nor block one where every such datagram passes.
     fn compare_fragments(&mut self) {
@@ -325,7 +325,7 @@ impl<'a> Comparison<'a> {
             (8, "it is blocked, but the datagram that it is part of passes"),
         ];
         let outcomes = &self.outcomes;
-        let lone = self.space.select(self.policy.reassembly, |how| how == AS_THEY_ARE);
+        let lone = self.space.select(self.policy.reassembly, |how| !FragmentTreatment::of(how).is_held());
         let outcome = self.space.only(lone, self.policy.outcome);
         let whole = self.space.of_any_service(outcome, &mut |number| {
             let Some(outcome) = outcomes.decided(number) else { return 0 };
@@ -391,8 +391,8 @@ impl<'a> Comparison<'a> {
 
     /// The packets of a set whose outcome satisfies a predicate.
     fn inside(&mut self, set: Set, outcome: Map, is_meant: impl Fn(HookOutcome) -> bool) -> Set {
-        let outcome = self.space.only(set, outcome);
-        self.outcomes.select(&mut self.space, outcome, is_meant)
+        let outcomes = &self.outcomes;
+        self.space.select_within(set, outcome, |number| outcomes.decided(number).is_some_and(&is_meant))
     }
 
     /// TCP states on lo0 must expire soon after their connection: pf's table holds 10,000, and with the default

@@ -46,8 +46,12 @@ impl HookOutcome {
                 Some(Translation::EgressSource)
             }
             (Some(TranslationKind::Nat), IpAddr::V4(source), _) => Some(Translation::GatewaySource(source)),
-            (Some(_), _, IpAddr::V4(destination)) => Some(Translation::Published(destination)),
-            _ => None,
+            (Some(TranslationKind::Rdr | TranslationKind::Binat), _, IpAddr::V4(destination)) => {
+                Some(Translation::Published(destination))
+            }
+            (Some(TranslationKind::Nat), IpAddr::V6(_), _)
+            | (Some(TranslationKind::Rdr | TranslationKind::Binat), _, IpAddr::V6(_))
+            | (None, _, _) => None,
         };
         Self { verdict, translation }
     }

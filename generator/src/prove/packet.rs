@@ -89,19 +89,21 @@ pub fn answer(packet: &Packet, there: &Kernel) -> Option<Packet> {
         Detail::None => (0, 0),
     };
     let transport = match packet.transport {
-        Transport::Tcp { segment, .. } => {
+        Transport::Tcp { source: _, destination: _, segment } => {
             // A SYN-ACK to a SYN; an ACK to anything else.
             let flags = if segment.flags & (SYN | ACK) == SYN { SYN | ACK } else { ACK };
             let acknowledgement = segment.sequence.wrapping_add(u32::from(segment.flags & SYN != 0));
             let segment = TcpSegment { flags, sequence: 5000, acknowledgement, length: 0, window: u16::MAX };
             Transport::Tcp { source: ports.1, destination: ports.0, segment }
         }
-        Transport::Udp { .. } => Transport::Udp { source: ports.1, destination: ports.0 },
-        Transport::Icmp { kind: ECHO, code, inner, .. } => {
+        Transport::Udp { source: _, destination: _ } => {
+            Transport::Udp { source: ports.1, destination: ports.0 }
+        }
+        Transport::Icmp { kind: ECHO, code, id: _, inner } => {
             Transport::Icmp { kind: ECHO_REPLY, code, id: ports.0, inner }
         }
-        Transport::Icmp { .. } => return None,
-        other @ (Transport::Esp { .. } | Transport::Other(_)) => other,
+        Transport::Icmp { kind: _, code: _, id: _, inner: _ } => return None,
+        other @ (Transport::Esp { spi: _ } | Transport::Other(_)) => other,
     };
     Some(Packet {
         hooks: hooks.collect(),

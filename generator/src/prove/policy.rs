@@ -17,14 +17,41 @@ use crate::plan::policy::{
     ACK, FIN, ICMP, ICMP_ERRORS, NetworkPart, PUSH, Parts, PolicyInterface, PolicyVerdict, RST, Refusal, SYN,
     TCP, Translation, UDP, UNREACHABLE, URG,
 };
-use crate::reach::ends::{Sets, addresses, links, service};
+use crate::reach::ends::{MergedLink, Sets, addresses, links, service};
 
-/// Fragments are not reassembled. This and the next two are the values of a reassembly function.
-pub const AS_THEY_ARE: u32 = 0;
-/// Fragments are reassembled.
-pub const TOGETHER: u32 = 1;
-/// Fragments are reassembled, and the don't-fragment bit is cleared.
-pub const WITHOUT_DF: u32 = 2;
+/// Whether and how fragments are reassembled: the values of a reassembly function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FragmentTreatment {
+    /// They are not.
+    AsTheyAre,
+    /// They are.
+    Together,
+    /// They are, and the don't-fragment bit is cleared.
+    WithoutDf,
+}
+
+impl FragmentTreatment {
+    /// By number, as the function has them.
+    const ALL: [Self; 3] = [Self::AsTheyAre, Self::Together, Self::WithoutDf];
+
+    /// The function that has this value everywhere.
+    pub fn constant(self) -> Map {
+        Map::constant(self as u32)
+    }
+
+    /// The value with a number.
+    pub const fn of(number: u32) -> Self {
+        Self::ALL[number as usize]
+    }
+
+    /// Whether fragments are held until their datagram is complete.
+    pub fn is_held(self) -> bool {
+        match self {
+            Self::AsTheyAre => false,
+            Self::Together | Self::WithoutDf => true,
+        }
+    }
+}
 
 /// The policy of a plan as functions of packets.
 #[derive(Debug, Clone)]
@@ -33,7 +60,7 @@ pub struct Functions {
     pub outcome: Map,
     /// For each row, a packet that it matches, regardless of the rows before it.
     pub examples: Vec<WitnessPacket>,
-    /// Whether and how fragments are reassembled: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
+    /// Whether and how fragments are reassembled, by number in [`FragmentTreatment`].
     pub reassembly: Map,
     /// The number of the pipe that a packet goes through; 0 means none.
     pub pipe: Map,
@@ -58,7 +85,7 @@ pub fn functions(space: &mut Space, plan: &Plan, world: &World, outcomes: &mut O
     table.rows.reverse();
     let outcome = table.space.first_match(&table.rows);
     let malformed = malformed(table.space);
-    let put_together = table.space.select(reassembly, |how| how != AS_THEY_ARE);
+    let put_together = table.space.select(reassembly, |how| FragmentTreatment::of(how).is_held());
     let malformed = table.space.and(malformed, put_together);
     let outcome = table.outcomes.without(table.space, outcome, malformed);
     let pipe = table.pipes();
@@ -295,12 +322,12 @@ impl Table<'_> {
         let opens = self.opens();
         let out = self.hooks.out;
         let mut rows = Vec::new();
-        for (link, from, to) in links(self.parts) {
-            let service = service(self.space, link.protocol, link.ports);
+        for (MergedLink { masquerade, protocol, ports }, from, to) in links(self.parts) {
+            let service = service(self.space, protocol, ports);
             let sources = self.ends.ends(self.space, Side::Source, &from);
             let destinations = self.ends.ends(self.space, Side::Destination, &to);
             self.put_within(sources, [opens, service, destinations], PolicyVerdict::Pass, None);
-            if link.masquerade {
+            if masquerade {
                 // The Mac of the receiver masquerades.
                 let mut to = to.clone();
                 let networks = &self.parts.networks;
@@ -369,8 +396,9 @@ impl Table<'_> {
         let inet = self.space.family(PacketFamily::Inet);
         let inward = self.space.minus(inet, out);
         let wire = self.space.not(self.hooks.lo0);
-        let (together, without_df) = (Map::constant(TOGETHER), Map::constant(WITHOUT_DF));
-        let mut how = Map::constant(AS_THEY_ARE);
+        let (together, without_df) =
+            (FragmentTreatment::Together.constant(), FragmentTreatment::WithoutDf.constant());
+        let mut how = FragmentTreatment::AsTheyAre.constant();
         // UDP and ICMP replies from outside, to the address of an egress interface.
         let protocols =
             self.space.numbers(Field::Protocol, &[(ICMP.into(), ICMP.into()), (UDP.into(), UDP.into())]);

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::outcome::{HookOutcome, Outcomes};
-use super::policy::{AS_THEY_ARE, TOGETHER, WITHOUT_DF, errors, malformed};
+use super::policy::{FragmentTreatment, errors, malformed};
 use super::world::World;
 use crate::packets::{
     Field, FirstMatchRow, Map, PacketDirection, PacketFamily, Set, Side, Space, WitnessPacket,
 };
 use crate::pf::eval::{Loaded, Ranges};
 use crate::pf::syntax::{
-    self, Action, Address, Block, Dummynet, HostMatch, Icmp, NumberMatch, Rule, StateKind, TcpFlags,
+    self, Action, Address, Block, Dummynet, HostMatch, Icmp, NumberMatch, Rule, Scrub, StateKind, TcpFlags,
 };
 use crate::plan::policy::{PolicyVerdict, Refusal, Translation};
 
@@ -30,11 +30,7 @@ pub struct RuleFunctions {
     pub outcome: Map,
     /// The outcome of a fragment that is evaluated without being reassembled.
     pub fragment: Map,
-    /// Whether and how fragments are reassembled: [`AS_THEY_ARE`], [`TOGETHER`] or [`WITHOUT_DF`].
-    ///
-    /// [`AS_THEY_ARE`]: super::policy::AS_THEY_ARE
-    /// [`TOGETHER`]: super::policy::TOGETHER
-    /// [`WITHOUT_DF`]: super::policy::WITHOUT_DF
+    /// Whether and how fragments are reassembled, by number in [`FragmentTreatment`].
     pub reassembly: Map,
     /// The packets whose translation some rule decides, including `no nat` and `no rdr`.
     pub settled: Set,
@@ -59,7 +55,7 @@ pub fn read(
     let (filter, fragment) = reader.filter(&lists.filter, outcomes);
     let (settled, translated) = reader.translations(lists, filter, outcomes);
     let malformed = malformed(reader.space);
-    let scrubbed = reader.space.select(reassembly, |how| how != AS_THEY_ARE);
+    let scrubbed = reader.space.select(reassembly, |how| FragmentTreatment::of(how).is_held());
     let malformed = reader.space.and(malformed, scrubbed);
     let outcome = outcomes.without(reader.space, translated, malformed);
     let (pipes, sequences) = reader.pipes(&lists.dummynet);
@@ -95,8 +91,41 @@ fn verdict(rule: &Rule) -> PolicyVerdict {
         (Action::Block(Block::Return { icmp: _, icmp6: _ } | Block::ReturnRst { ttl: _ }), _) => {
             PolicyVerdict::Refuse(Refusal::Usual)
         }
-        (_, StateKind::None) => PolicyVerdict::Carry,
-        (_, StateKind::Keep | StateKind::Modulate | StateKind::Synproxy) => PolicyVerdict::Pass,
+        (Action::Pass, StateKind::None) => PolicyVerdict::Carry,
+        (Action::Pass, StateKind::Keep | StateKind::Modulate | StateKind::Synproxy) => PolicyVerdict::Pass,
+        (
+            Action::Scrub
+            | Action::NoScrub
+            | Action::Nat
+            | Action::NoNat
+            | Action::Rdr
+            | Action::NoRdr
+            | Action::Binat
+            | Action::NoBinat
+            | Action::Dummynet
+            | Action::NoDummynet,
+            _,
+        ) => unreachable!("`accept` refuses an action that no filter rule has"),
+    }
+}
+
+/// What a scrub rule does with fragments: `accept` refuses every other way of reassembly, and `no scrub`.
+fn fragments(rule: &Rule) -> FragmentTreatment {
+    let Scrub { no_df, random_id: _, min_ttl: _, max_mss: _, reassemble_tcp: _, fragments: _ } = rule.scrub;
+    match rule.action {
+        Action::Scrub if no_df => FragmentTreatment::WithoutDf,
+        Action::Scrub => FragmentTreatment::Together,
+        Action::NoScrub
+        | Action::Pass
+        | Action::Block(_)
+        | Action::Nat
+        | Action::NoNat
+        | Action::Rdr
+        | Action::NoRdr
+        | Action::Binat
+        | Action::NoBinat
+        | Action::Dummynet
+        | Action::NoDummynet => FragmentTreatment::AsTheyAre,
     }
 }
 
@@ -134,19 +163,14 @@ impl<'a> Reader<'a> {
 
     /// Which packets are reassembled from fragments, and how.
     fn reassembly(&mut self, rules: &[Rule]) -> Map {
-        let how = |rule: &Rule| match (rule.action, rule.scrub.no_df) {
-            (Action::Scrub, true) => WITHOUT_DF,
-            (Action::Scrub, false) => TOGETHER,
-            _ => AS_THEY_ARE,
-        };
         let mut rows = Vec::with_capacity(rules.len());
         for rule in rules {
             let (top, rest) = self.of_header(rule);
-            let then = self.space.only(rest, Map::constant(how(rule)));
+            let then = self.space.only(rest, fragments(rule).constant());
             rows.push(self.row(top, then));
         }
         let first = self.space.first_match(&rows);
-        self.space.over(first, Map::constant(AS_THEY_ARE))
+        self.space.over(first, FragmentTreatment::AsTheyAre.constant())
     }
 
     /// The filter's outcomes for unfragmented packets, and for fragments that are evaluated without reassembly.
@@ -230,18 +254,25 @@ impl<'a> Reader<'a> {
 
     /// The translation that a rule does, and the new source if it translates the source.
     fn translation(&self, rule: &Rule) -> Option<(Translation, Option<Ipv4Addr>)> {
-        let address = &rule.redirect.as_ref()?.hosts.first()?.address;
-        match (rule.action, address) {
-            (Action::Nat, Address::Dynamic(dynamic)) => {
-                Some((Translation::EgressSource, self.world.address_of(&dynamic.interface)))
-            }
-            (Action::Nat, Address::Prefix { address: IpAddr::V4(address), prefix: 32 }) => {
-                Some((Translation::GatewaySource(*address), Some(*address)))
-            }
-            (Action::Rdr, Address::Prefix { address: IpAddr::V4(address), prefix: 32 }) => {
-                Some((Translation::Published(*address), None))
-            }
-            _ => None,
+        let new_address = || Some(&rule.redirect.as_ref()?.hosts.first()?.address);
+        match rule.action {
+            Action::Nat => match new_address()? {
+                Address::Dynamic(dynamic) => {
+                    Some((Translation::EgressSource, self.world.address_of(&dynamic.interface)))
+                }
+                address => host(address).map(|host| (Translation::GatewaySource(host), Some(host))),
+            },
+            Action::Rdr => host(new_address()?).map(|host| (Translation::Published(host), None)),
+            Action::NoNat
+            | Action::NoRdr
+            | Action::Binat
+            | Action::NoBinat
+            | Action::Pass
+            | Action::Block(_)
+            | Action::Scrub
+            | Action::NoScrub
+            | Action::Dummynet
+            | Action::NoDummynet => None,
         }
     }
 
@@ -389,6 +420,21 @@ impl<'a> Reader<'a> {
         let set = self.space.addresses(side, PacketFamily::Inet, &ranges);
         self.tables.insert((name.to_owned(), side), set);
         set
+    }
+}
+
+/// The one IPv4 address that an address in a rule stands for; `None` if it stands for more, or for another kind.
+fn host(address: &Address) -> Option<Ipv4Addr> {
+    match address {
+        Address::Prefix { address: IpAddr::V4(address), prefix: 32 } => Some(*address),
+        Address::Prefix { address: IpAddr::V4(_) | IpAddr::V6(_), prefix: _ }
+        | Address::Any
+        | Address::Table(_)
+        | Address::Dynamic(_)
+        | Address::Range(..)
+        | Address::NoRoute
+        | Address::UrpfFailed
+        | Address::RouteLabel(_) => None,
     }
 }
 

@@ -125,7 +125,11 @@ impl World {
             let name = rule.interface.as_ref().map(|interface| &interface.name);
             name.is_none_or(|name| match self.kind(name) {
                 PolicyInterface::Egress => Some(name) == first,
-                kind => kind != PolicyInterface::Foreign,
+                PolicyInterface::Foreign => false,
+                PolicyInterface::Loopback
+                | PolicyInterface::Bridge(_)
+                | PolicyInterface::Mesh
+                | PolicyInterface::New => true,
             })
         };
         rules.lists().into_iter().flatten().filter(is_there).count()
@@ -148,7 +152,13 @@ impl World {
 
     /// Whether the name is substituted for a macro.
     pub fn is_put_in(&self, name: &str) -> bool {
-        !matches!(self.kind(name), PolicyInterface::Loopback | PolicyInterface::New)
+        match self.kind(name) {
+            PolicyInterface::Bridge(_)
+            | PolicyInterface::Egress
+            | PolicyInterface::Foreign
+            | PolicyInterface::Mesh => true,
+            PolicyInterface::Loopback | PolicyInterface::New => false,
+        }
     }
 
     /// Whether an address in a rule is a stand-in for one of the machine's own.

@@ -210,12 +210,18 @@ impl PolicyPacket {
 impl PolicyVerdict {
     /// Whether a rule of ours passes the packet here.
     pub fn passes(self) -> bool {
-        matches!(self, Self::Pass | Self::Carry)
+        match self {
+            Self::Pass | Self::Carry => true,
+            Self::Refuse(_) | Self::Drop | Self::Untouched => false,
+        }
     }
 
     /// Whether the packet is refused or dropped.
     pub fn blocks(self) -> bool {
-        matches!(self, Self::Refuse(_) | Self::Drop)
+        match self {
+            Self::Refuse(_) | Self::Drop => true,
+            Self::Pass | Self::Carry | Self::Untouched => false,
+        }
     }
 }
 
