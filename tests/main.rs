@@ -44,6 +44,8 @@ mod init;
 mod lab;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab_etcd;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod lab_mesh;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod limits;
@@ -105,10 +107,13 @@ mod pf_properties;
 mod pf_verdicts;
 mod pf_words;
 mod picture;
+mod policy;
 mod problems;
 mod program;
 mod proof;
+mod proof_conditions;
 mod proof_edits;
+mod proof_refusals;
 mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]

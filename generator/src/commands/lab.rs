@@ -163,10 +163,14 @@ mod linux {
         for (number, other) in others.iter().enumerate() {
             let (one, two) = (first.directory.display(), other.directory.display());
             let Some(mac) = mac_of(&other.declaration) else {
-                bail!("{one} and {two}: one bundle is enough\nhint: several are for Macs that share a declaration");
+                bail!(
+                    "{one} and {two}: one bundle is enough\nhint: several are for Macs that share a declaration"
+                );
             };
             if shared(first)? != shared(other)? {
-                bail!("{one} and {two} are not of one declaration: only `mac` may differ\nhint: render both again");
+                bail!(
+                    "{one} and {two} are not of one declaration: only `mac` may differ\nhint: render both again"
+                );
             }
             let before = [first].into_iter().chain(&others[..number]);
             if let Some(same) = before.into_iter().find(|it| mac_of(&it.declaration) == Some(mac)) {
@@ -323,7 +327,9 @@ mod linux {
         }
         for lab::PipeStatus { number, mac, way, conditions } in &status.pipes {
             let on = mac.as_ref().map_or_else(String::new, |mac| format!("{mac} "));
-            out.push_str(&["  ", &on, "pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat());
+            out.push_str(
+                &["  ", &on, "pipe ", &number.to_string(), "  ", way, ": ", conditions, "\n"].concat(),
+            );
         }
         out + &macs(&status.macs)
     }
@@ -332,16 +338,17 @@ mod linux {
     fn macs(all: &[lab::MacStatus]) -> String {
         let mut out = String::new();
         for lab::MacStatus { name, address, endpoint, rules, states, peers } in all {
-            out += &format!(
-                "\nthe Mac {name}: {address} in the tunnel, WireGuard at {endpoint}; {rules} rules, {states} states\n"
-            );
+            let at = format!("{address} in the tunnel, WireGuard at {endpoint}");
+            out.push_str(&["\nthe Mac ", name, ": ", &at, "; "].concat());
+            out.push_str(&[&rules.to_string(), " rules, ", &states.to_string(), " states\n"].concat());
             for lab::PeerStatus { name, handshake_seconds, sent, received, dropped, cut } in peers {
-                let handshake = handshake_seconds
-                    .map_or_else(|| "no handshake yet".to_owned(), |since| format!("handshake {since} s ago"));
-                let cut = if *cut { ", cut off" } else { "" };
-                out += &format!(
-                    "  peer {name}: {handshake}, {sent} bytes sent, {received} received, {dropped} dropped{cut}\n"
+                let handshake = handshake_seconds.map_or_else(
+                    || "no handshake yet".to_owned(),
+                    |since| format!("handshake {since} s ago"),
                 );
+                let cut = if *cut { ", cut off" } else { "" };
+                let bytes = format!("{sent} bytes sent, {received} received, {dropped} dropped");
+                out.push_str(&["  peer ", name, ": ", &handshake, ", ", &bytes, cut, "\n"].concat());
             }
         }
         if !all.is_empty() {

@@ -22,8 +22,8 @@ use pcap_file::pcapng::blocks::interface_description::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::client::{address, ask};
-use super::protocol::{Reply, Request};
 use super::macs::PlayedMac;
+use super::protocol::{Reply, Request};
 use super::pump::SeenOn;
 use super::running::{Lab, OneMac};
 

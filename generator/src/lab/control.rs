@@ -22,9 +22,7 @@ use super::client::is_own;
 use super::faults::{fault, heal, withdraw};
 use super::macs::Macs;
 use super::observe::traffic;
-use super::protocol::{
-    FaultStatus, LabState, MacStatus, NodeStatus, PeerStatus, PipeStatus, Reply, Request,
-};
+use super::protocol::{FaultStatus, LabState, MacStatus, NodeStatus, PeerStatus, PipeStatus, Reply, Request};
 use super::running::{Lab, OneMac, Running, declared, unreadable};
 
 /// Serves each connection in a thread of its own.
@@ -116,7 +114,9 @@ fn act(lab: &Lab, request: &Request) -> Result<Reply> {
             return Ok(Reply::Source { generation: lab.generation.load(Ordering::Relaxed), input, anchor });
         }
         Request::Loaded { mac } => {
-            return Ok(Reply::Loaded { text: locked(&lab.macs[of_name(lab, mac.as_deref())?].loaded).clone() });
+            return Ok(Reply::Loaded {
+                text: locked(&lab.macs[of_name(lab, mac.as_deref())?].loaded).clone(),
+            });
         }
         _ => return Ok(Reply::Status(Box::new(status(lab, &macs)))),
     };
@@ -132,7 +132,9 @@ fn of_name(lab: &Lab, name: Option<&str>) -> Result<usize> {
     let Some(mac) = lab.macs.iter().position(|mac| mac.name() == name) else {
         let known: Vec<&str> = lab.macs.iter().filter_map(OneMac::name).collect();
         match (name, known.as_slice()) {
-            (Some(name), []) => bail!("the bundle is of the Mac {name}, and the lab has one Mac without a name"),
+            (Some(name), []) => {
+                bail!("the bundle is of the Mac {name}, and the lab has one Mac without a name")
+            }
             (Some(name), known) => bail!("the lab has no Mac {name}\nhint: it has {}", known.join(", ")),
             (None, _) => bail!("the lab has several Macs, and the bundle is of none of them"),
         }
@@ -154,7 +156,9 @@ fn apply(
     let mac = &lab.macs[at];
     let router = macs.router_mut(at);
     if Topology::of(&new, &mac.cast) != *router.topology() || new.anchor != mac.plan.anchor {
-        bail!("its volumes, providers or anchor differ from the lab's\nhint: `lab down` and `lab up` with it");
+        bail!(
+            "its volumes, providers or anchor differ from the lab's\nhint: `lab down` and `lab up` with it"
+        );
     }
     router.rules_mut().apply(anchor).map_err(|errors| anyhow!(unreadable(&mac.file, &errors)))?;
     router.ways_mut().set_pipes(&new.pipes);
@@ -321,7 +325,9 @@ fn filter(lab: &Lab, what: &str) -> Result<Filter> {
     if what == "macs" {
         let wires = macs.router(lab.this).topology().wires().to_vec();
         if wires.is_empty() {
-            bail!("the lab has one Mac, so there is no link between Macs\nhint: several are declared in `macs`");
+            bail!(
+                "the lab has one Mac, so there is no link between Macs\nhint: several are declared in `macs`"
+            );
         }
         return Ok(Filter::Nodes(wires));
     }

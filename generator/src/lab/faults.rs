@@ -118,7 +118,8 @@ fn are_ends(lab: &Lab, ends: [Option<&str>; 2]) -> Result<()> {
             bail!("the lab has one Mac, so there is no {end}\nhint: several Macs are declared in `macs`");
         }
         let whole = format!("{MACS}{end}");
-        let near = if macs.contains(&whole) { Some(whole.as_str()) } else { nearest(end, known.iter().copied()) };
+        let near =
+            if macs.contains(&whole) { Some(whole.as_str()) } else { nearest(end, known.iter().copied()) };
         let hint = near
             .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
         let what = if end.starts_with(MACS) { "Mac" } else { "provider or volume" };

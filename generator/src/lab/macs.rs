@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nixvol_net::plan::Plan;
 use nixvol_net::router::{JoinedMac, Node, NodeAttachment, NodeId, Router, Topology, joined};
-use nixvol_net::tunnel::{PeerCounts, PrivateKey, Sealed, Tunnel, TunnelPeer};
+use nixvol_net::tunnel::{PeerCounts, PrivateKey, Sealed, TunnelEnd, TunnelPeer};
 use nixvol_net::wire::{self, Offload};
 
 /// The Macs, and what each of them makes of every node.
@@ -32,7 +32,7 @@ pub struct PlayedMac {
 
 /// The WireGuard of a Mac.
 struct MacLink {
-    tunnel: Tunnel,
+    tunnel: TunnelEnd,
     /// The node of its socket.
     wire: NodeId,
     /// The address and port of its socket.
@@ -269,8 +269,7 @@ fn links(plans: &[&Plan], routers: &[Router]) -> Result<Vec<Option<MacLink>>> {
     };
     let keys: Vec<PrivateKey> = plans.iter().map(key).collect::<Result<_>>()?;
     let macs: Vec<JoinedMac> = plans.iter().flat_map(|plan| joined(plan)).filter(|mac| mac.is_this).collect();
-    let ports: Vec<u16> =
-        plans.iter().filter_map(|plan| Some(plan.mesh.as_ref()?.listen_port)).collect();
+    let ports: Vec<u16> = plans.iter().filter_map(|plan| Some(plan.mesh.as_ref()?.listen_port)).collect();
     let at = |mac: usize| SocketAddrV4::new(macs[mac].underlay.addr(), ports[mac]);
     let link = |(mac, router): (usize, &Router)| {
         let others: Vec<usize> = (0..plans.len()).filter(|other| *other != mac).collect();
@@ -280,8 +279,13 @@ fn links(plans: &[&Plan], routers: &[Router]) -> Result<Vec<Option<MacLink>>> {
         };
         let peers: Vec<TunnelPeer> = others.iter().map(peer).collect();
         let wire = router.topology().wires().get(mac).copied().context("a Mac without WireGuard")?;
-        let tunnel = Tunnel::new(&keys[mac], &peers);
-        Ok(Some(MacLink { tunnel, wire, at: at(mac), peers: others.iter().map(|it| (*it, at(*it))).collect() }))
+        let tunnel = TunnelEnd::new(&keys[mac], &peers);
+        Ok(Some(MacLink {
+            tunnel,
+            wire,
+            at: at(mac),
+            peers: others.iter().map(|it| (*it, at(*it))).collect(),
+        }))
     };
     routers.iter().enumerate().map(link).collect()
 }

@@ -23,7 +23,7 @@ use nixvol_net::router::{Filter, Node, NodeAttachment, NodeId, Topology};
 
 use super::running::{Lab, OneMac};
 use ask::{PATIENCE, SEEN, ask_all, ask_twice, listen};
-use expected::{Ends, expected, explanation};
+use expected::{ProbeEnds, expected, explanation};
 use hosts::Hosts;
 use record::{ANY_PORT, BIG, Difference, Probe, ProbeResult, ProbedService, SMALL, Trial};
 
@@ -34,9 +34,7 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
     let topologies: Vec<Topology> =
         lab.shared.macs().all().iter().map(|mac| mac.router.topology().clone()).collect();
     let services = services(lab);
-    let anchor = |mac: &OneMac| {
-        Ok(render::bundle(&mac.declaration, &mac.plan)?.files[ANCHOR].text.clone())
-    };
+    let anchor = |mac: &OneMac| Ok(render::bundle(&mac.declaration, &mac.plan)?.files[ANCHOR].text.clone());
     let anchors: Vec<String> = lab.macs.iter().map(anchor).collect::<Result<_>>()?;
     let hosts = Hosts { lab, topologies: &topologies };
     let mut probes = probes(&hosts, &services, &anchors)?;
@@ -101,7 +99,7 @@ fn probes(hosts: &Hosts, services: &[ProbedService], anchors: &[String]) -> Resu
                 continue;
             }
             for (source, destination) in hosts.pairs(from, to) {
-                let ends = Ends { macs, source, destination };
+                let ends = ProbeEnds { macs, source, destination };
                 // For each pair, one fragmented datagram that passes and one that does not.
                 let mut is_asked = [false; 2];
                 for &service in services {
@@ -113,8 +111,7 @@ fn probes(hosts: &Hosts, services: &[ProbedService], anchors: &[String]) -> Resu
                         Probe { trial, from, to, source, destination, service, size, expected, found };
                     let is_open = usize::from(expected == ProbeResult::Connected);
                     let is_first = service.protocol == Protocol::Udp && !is_asked[is_open];
-                    if is_first
-                        && let Some(expected) = expected::expected(lab, anchors, ends, service, BIG)?
+                    if is_first && let Some(expected) = expected::expected(lab, anchors, ends, service, BIG)?
                     {
                         is_asked[is_open] = true;
                         probes.push(Probe { size: BIG, expected, ..small.clone() });

@@ -169,8 +169,7 @@ impl Loop<'_> {
 
     fn nap(&self) -> Timespec {
         let late = self.outbox.late.peek();
-        let nap =
-            late.map_or(self.nap, |Reverse(late)| late.at.saturating_sub(self.now()).min(self.nap));
+        let nap = late.map_or(self.nap, |Reverse(late)| late.at.saturating_sub(self.now()).min(self.nap));
         Timespec { tv_sec: i64::try_from(nap.as_secs()).unwrap_or(1), tv_nsec: i64::from(nap.subsec_nanos()) }
     }
 

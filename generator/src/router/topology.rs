@@ -272,9 +272,11 @@ fn mac_node(name: String, plan: &Plan, cast: &ExampleHosts, macs: &[JoinedMac]) 
     let guests = plan.volumes.iter().filter(|volume| volume.is_guest());
     let aliases = guests.filter_map(|volume| volume.alias).chain([plan.localhost.gateway.addr()]);
     let in_mesh = plan.mesh.as_ref().map(|mesh| mesh.address);
-    let routes = plan
-        .own_bridges()
-        .map(|bridge| SourceRoute { network: bridge.network, source: bridge.gateway.addr(), mtu: None });
+    let routes = plan.own_bridges().map(|bridge| SourceRoute {
+        network: bridge.network,
+        source: bridge.gateway.addr(),
+        mtu: None,
+    });
     let routes = routes.chain(in_mesh.into_iter().flat_map(|source| joined::routes(macs, source)));
     Node {
         name,

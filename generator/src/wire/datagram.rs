@@ -17,8 +17,7 @@ const UDP_HEADER: usize = 8;
 
 /// The packet that carries a payload, which may be fragmented; `None` if it is too long for one.
 pub fn udp(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Option<Vec<u8>> {
-    let builder =
-        PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), TTL).udp(from.port(), to.port());
+    let builder = PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), TTL).udp(from.port(), to.port());
     let mut packet = Vec::with_capacity(builder.size(payload.len()));
     builder.write_to_vec(&mut packet, payload).ok()?;
     super::clear_df(&mut packet);
@@ -26,7 +25,10 @@ pub fn udp(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Option<Vec<u
 }
 
 /// The ends and the payload of a UDP packet; `None` for another protocol or a fragment.
-pub fn udp_payload<'a>(bytes: &'a [u8], datagram: &Datagram) -> Option<(SocketAddrV4, SocketAddrV4, &'a [u8])> {
+pub fn udp_payload<'a>(
+    bytes: &'a [u8],
+    datagram: &Datagram,
+) -> Option<(SocketAddrV4, SocketAddrV4, &'a [u8])> {
     if datagram.packet.fragment || datagram.packet.protocol() != UDP {
         return None;
     }
@@ -51,6 +53,6 @@ mod tests {
         let datagram = read(&packet).expect("a packet");
         assert!(is_transport_right(&packet, &datagram) && !datagram.dont_fragment);
         assert_eq!(udp_payload(&packet, &datagram), Some((end(1, 51820), end(2, 51821), &b"sealed"[..])));
-        assert_eq!(udp(end(1, 1), end(2, 2), &[0; 70_000]), None);
+        assert_eq!(udp(end(1, 1), end(2, 2), &vec![0; 70_000]), None);
     }
 }

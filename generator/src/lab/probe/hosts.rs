@@ -51,9 +51,8 @@ impl Hosts<'_> {
             in_mesh(receiver).into_iter().chain(gateway.filter(|it| !it.is_loopback())).collect()
         } else {
             let count = if is_mac(receiver, to) { OF_MAC } else { target.addresses.len() };
-            let may_ask = |address: &Ipv4Addr| {
-                !address.is_loopback() || is_near && source.side == NodeAttachment::Here
-            };
+            let may_ask =
+                |address: &Ipv4Addr| !address.is_loopback() || is_near && source.side == NodeAttachment::Here;
             target.addresses.iter().copied().take(count).filter(may_ask).collect()
         };
         let of = |source: Ipv4Addr| destinations.iter().map(move |destination| (source, *destination));

@@ -18,17 +18,9 @@ use crate::commands::versioned;
 const ALL: &str = "all";
 
 /// Prints the results.
-pub fn print(
-    hosts: &Hosts,
-    probes: &[Probe],
-    difference: Option<&Difference>,
-    json: bool,
-) -> Result<()> {
-    let text = if json {
-        versioned(data(hosts, probes, difference))?
-    } else {
-        text(hosts, probes, difference)
-    };
+pub fn print(hosts: &Hosts, probes: &[Probe], difference: Option<&Difference>, json: bool) -> Result<()> {
+    let text =
+        if json { versioned(data(hosts, probes, difference))? } else { text(hosts, probes, difference) };
     io::Write::write_all(&mut io::stdout().lock(), text.as_bytes()).context("cannot write to standard output")
 }
 

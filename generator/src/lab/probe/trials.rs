@@ -183,7 +183,17 @@ impl Played<'_> {
                         let expected = refusal(one, lost.clone(), rules, (source, target), service, size);
                         let (trial, to, found) = (trial.clone(), internet, ProbeResult::Silence);
                         let destination = target;
-                        asks.push(Probe { trial, from, to, source, destination, service, size, expected, found });
+                        asks.push(Probe {
+                            trial,
+                            from,
+                            to,
+                            source,
+                            destination,
+                            service,
+                            size,
+                            expected,
+                            found,
+                        });
                     }
                 }
                 let is_leak = |SeenOn { mac: on, seen }: &SeenOn| {
@@ -219,7 +229,8 @@ impl Played<'_> {
         let internet = whole.internet();
         let forgers = self.one_of_each().into_iter().filter(|id| {
             let side = whole.node(*id).side;
-            matches!(side, NodeAttachment::Bridge(_)) || side == NodeAttachment::Outside && Some(*id) != internet
+            matches!(side, NodeAttachment::Bridge(_))
+                || side == NodeAttachment::Outside && Some(*id) != internet
         });
         let (mut probes, mut leaks) = (Vec::new(), Vec::new());
         for from in forgers.take(SOME) {
@@ -232,7 +243,8 @@ impl Played<'_> {
                 | NodeAttachment::Elsewhere => None,
             };
             // A host in another provider's network, and a volume that this Mac serves.
-            let other = all.clone().filter(|bridge| Some(*bridge) != own).find_map(|bridge| strangers[bridge]);
+            let other =
+                all.clone().filter(|bridge| Some(*bridge) != own).find_map(|bridge| strangers[bridge]);
             let served =
                 whole.nodes().find(|(_, node)| node.side == NodeAttachment::Here && node.provider.is_some());
             let sources = other.into_iter().chain(served.map(|(_, node)| node.addresses[0]));
@@ -249,7 +261,17 @@ impl Played<'_> {
                     for (service, size) in sized() {
                         let (trial, destination) = (Trial::Forged, node.addresses[0]);
                         let (expected, found) = (ProbeResult::Silence, ProbeResult::Silence);
-                        asks.push(Probe { trial, from, to, source, destination, service, size, expected, found });
+                        asks.push(Probe {
+                            trial,
+                            from,
+                            to,
+                            source,
+                            destination,
+                            service,
+                            size,
+                            expected,
+                            found,
+                        });
                     }
                 }
                 let is_leak = |SeenOn { seen, mac: _ }: &SeenOn| {
@@ -275,11 +297,7 @@ fn borrowed(lab: &Lab, node: NodeId, address: Ipv4Addr, deed: impl FnOnce() -> R
 }
 
 /// Runs probes while every packet is observed; returns the leaks, one difference per flow.
-fn watched(
-    hosts: &Hosts,
-    asks: &mut [Probe],
-    is_leak: impl Fn(&SeenOn) -> bool,
-) -> Result<Vec<Difference>> {
+fn watched(hosts: &Hosts, asks: &mut [Probe], is_leak: impl Fn(&SeenOn) -> bool) -> Result<Vec<Difference>> {
     let lab = hosts.lab;
     let (sink, packets) = sync_channel(WAITING);
     let ids = lab.shared.watch(&Filter::All, &sink);
