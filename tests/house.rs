@@ -40,6 +40,7 @@ const SEES: &[(&str, &[&str])] = &[
     ("import", &["place", "model"]),
     ("explain", &["place", "input", "loading", "model", "plan", "packets", "reach", "pf", "others"]),
     ("wire", &["pf"]),
+    ("tunnel", &[]),
     ("router", &["loading", "model", "plan", "pf", "wire"]),
     ("scenario", &["model", "identity", "render"]),
     ("replay", &["loading", "model", "plan", "pf", "wire", "router"]),

@@ -651,7 +651,7 @@ fn declared_latency_is_measurable() {
     let status = lab.status();
     assert_eq!(
         status["pipes"][3],
-        json!({ "number": 20003, "conditions": "30 ms", "way": "etcd-1 -> azure" }),
+        json!({ "number": 20003, "mac": null, "conditions": "30 ms", "way": "etcd-1 -> azure" }),
         "{status}"
     );
     // A slow path takes the place of the link's conditions, and the latest one that of the others.
@@ -837,7 +837,7 @@ fn a_capture_has_every_packet_with_the_rule_that_decided() {
 }
 
 /// Interface, comment and bytes of every packet that the capture file holds so far.
-fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
+pub fn comments(file: &Path) -> Vec<(String, String, Vec<u8>)> {
     use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
     let Ok(mut reader) =
         fs::File::open(file).map_err(drop).and_then(|file| PcapNgReader::new(file).map_err(drop))

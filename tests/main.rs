@@ -44,6 +44,8 @@ mod init;
 mod lab;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab_etcd;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+mod lab_mesh;
 mod laws;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod limits;

@@ -55,7 +55,7 @@ pub struct Sealed {
 
 /// What a received datagram leads to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Opened {
+pub struct Unsealed {
     /// The packet that came out.
     pub packet: Option<Vec<u8>>,
     /// Datagrams to send.
@@ -82,13 +82,13 @@ struct Peer {
 }
 
 /// One end.
-pub struct Tunnel {
+pub struct TunnelEnd {
     peers: Vec<Peer>,
     buffer: Vec<u8>,
     strays: u64,
 }
 
-impl Tunnel {
+impl TunnelEnd {
     /// An end with its private key and its peers, which are numbered in this order.
     pub fn new(private: &PrivateKey, peers: &[TunnelPeer]) -> Self {
         let peer = |(index, peer): (u32, &TunnelPeer)| {
@@ -114,8 +114,8 @@ impl Tunnel {
     }
 
     /// Opens a datagram that came from a peer at this address.
-    pub fn open(&mut self, peer: usize, from: Ipv4Addr, datagram: &[u8]) -> Opened {
-        let mut opened = Opened::default();
+    pub fn open(&mut self, peer: usize, from: Ipv4Addr, datagram: &[u8]) -> Unsealed {
+        let mut opened = Unsealed::default();
         let Some(Peer { noise, .. }) = self.peers.get_mut(peer) else { return opened };
         let mut result = noise.decapsulate(Some(IpAddr::V4(from)), datagram, &mut self.buffer);
         let mut came = None;
@@ -182,4 +182,92 @@ impl Tunnel {
 
 fn longest(networks: &[Ipv4Net], address: Ipv4Addr) -> Option<u8> {
     networks.iter().filter(|net| net.contains(&address)).map(Ipv4Net::prefix_len).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> PrivateKey {
+        PrivateKey::new([byte; 32])
+    }
+
+    /// Two ends with a network each, of which the second believes that the first has only this one.
+    fn pair(believed: &str) -> (TunnelEnd, TunnelEnd) {
+        let peer = |key: &PrivateKey, net: &str| TunnelPeer {
+            public: key.public(),
+            allowed: vec![net.parse().expect("a network")],
+        };
+        let (one, other) = (key(1), key(2));
+        (
+            TunnelEnd::new(&one, &[peer(&other, "10.22.0.0/16")]),
+            TunnelEnd::new(&other, &[peer(&one, believed)]),
+        )
+    }
+
+    fn packet(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+        let builder = etherparse::PacketBuilder::ipv4(from, to, 64).udp(1, 2);
+        let mut packet = Vec::new();
+        builder.write_to_vec(&mut packet, b"in the clear").expect("a packet");
+        packet
+    }
+
+    /// Carries messages to and fro until none is left; the packets that come out at the other end, and all messages.
+    fn carry(one: &mut TunnelEnd, other: &mut TunnelEnd, first: Sealed) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let (mut out, mut seen) = (Vec::new(), Vec::new());
+        let mut waiting = vec![(false, first.message)];
+        while let Some((is_back, message)) = waiting.pop() {
+            let end = if is_back { &mut *one } else { &mut *other };
+            let opened = end.open(0, Ipv4Addr::LOCALHOST, &message);
+            seen.push(message);
+            out.extend(opened.packet);
+            waiting.extend(opened.messages.into_iter().map(|sealed| (!is_back, sealed.message)));
+        }
+        (out, seen)
+    }
+
+    #[test]
+    fn a_packet_waits_for_the_handshake_and_comes_out_as_it_went_in() {
+        let (mut one, mut other) = pair("10.20.0.0/16");
+        let sent = packet([10, 20, 1, 10], [10, 22, 1, 10]);
+        let first = one.seal(&sent).expect("a handshake");
+        assert_eq!(first.message[0], 1);
+        let (out, seen) = carry(&mut one, &mut other, first);
+        assert_eq!(out, std::slice::from_ref(&sent));
+        let kinds: Vec<u8> = seen.iter().map(|message| message[0]).collect();
+        assert!(kinds.starts_with(&[1, 2]) && kinds[2..].iter().all(|kind| *kind == 4), "{kinds:?}");
+        let is_clear = |message: &Vec<u8>| message.windows(12).any(|window| window == b"in the clear");
+        assert!(!seen.iter().any(is_clear));
+        assert!(one.counts().all(|counts| counts.handshake.is_some() && counts.dropped == 0));
+        let next = one.seal(&sent).expect("a message");
+        assert_eq!((next.message[0], next.message.len()), (4, sent.len() + OVERHEAD));
+    }
+
+    #[test]
+    fn a_source_that_the_peer_does_not_own_is_dropped() {
+        let (mut one, mut other) = pair("10.21.0.0/16");
+        let first = one.seal(&packet([10, 20, 1, 10], [10, 22, 1, 10])).expect("a handshake");
+        let (out, _) = carry(&mut one, &mut other, first);
+        assert_eq!(out, Vec::<Vec<u8>>::new());
+        assert_eq!(other.counts().map(|counts| counts.dropped).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn what_no_peer_has_is_sent_to_none() {
+        let (mut one, _) = pair("10.20.0.0/16");
+        assert_eq!(one.seal(&packet([10, 20, 1, 10], [10, 23, 1, 10])), None);
+        assert_eq!(one.seal(b"no packet"), None);
+        assert_eq!(one.strays(), 2);
+    }
+
+    #[test]
+    fn what_another_key_has_sealed_is_not_opened() {
+        let (mut one, _) = pair("10.20.0.0/16");
+        let (_, mut other) = pair("10.20.0.0/16");
+        let mut first = one.seal(&packet([10, 20, 1, 10], [10, 22, 1, 10])).expect("a handshake");
+        first.message[60] ^= 1;
+        let opened = other.open(0, Ipv4Addr::LOCALHOST, &first.message);
+        assert_eq!((opened, other.counts().map(|it| it.dropped).sum::<u64>()), (Unsealed::default(), 1));
+        assert_eq!(other.open(7, Ipv4Addr::LOCALHOST, &first.message), Unsealed::default());
+    }
 }

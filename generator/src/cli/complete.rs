@@ -30,6 +30,11 @@ pub fn ends(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, both)
 }
 
+/// Completes the endpoints of a fault in the lab: volumes and providers, or Macs.
+pub fn cut(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(current, |declaration| both(declaration).into_iter().chain(macs(declaration)).collect())
+}
+
 /// Completes the endpoints of an expectation: volumes, providers, and the keywords such as `internet`.
 pub fn parties(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| both(declaration).into_iter().chain(words(None)).collect())
@@ -55,11 +60,19 @@ pub fn expectations(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| numbered(declaration, "expect"))
 }
 
-/// Completes what `lab capture` accepts: volumes, providers and links.
+/// Completes what `lab capture` accepts: volumes, providers and links, and the link between the Macs.
 pub fn captured(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, |declaration| {
-        both(declaration).into_iter().chain(numbered(declaration, "links")).collect()
+        let link =
+            macs(declaration).first().map(|_| ("macs".to_owned(), "the link between the Macs".to_owned()));
+        both(declaration).into_iter().chain(numbered(declaration, "links")).chain(link).collect()
     })
+}
+
+/// The Macs of a declaration that has several.
+fn macs(declaration: &Value) -> Vec<Told> {
+    let macs = keys(declaration, "macs").into_iter();
+    macs.map(|name| (format!("macs.{name}"), format!("the Mac {name}"))).collect()
 }
 
 /// A candidate and its help text.

@@ -59,7 +59,7 @@ Exit: 0 a lab is up, 1 none is.")]
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Run a command as a volume, or as `mac`, `lan` or `internet`.
+    /// Run a command as a volume, or as `mac`, `lan` or `internet`; with several Macs also as `macs.NAME`.
     #[command(after_help = "Examples:
   nixvol-net lab exec etcd-1 -- bash
   nixvol-net lab exec karpenter-worker-1 -- getent hosts etcd-2.azure.nixvol
@@ -77,7 +77,8 @@ Exit: what the command exits with; 2 no such lab or volume, 127 no such command.
     /// Probe every declared flow and samples of the others with real packets, and compare each with `explain`.
     ///
     /// Every volume, this Mac, a host on its LAN and a host on the internet probe each other by TCP, UDP and ICMP:
-    /// at both ends of every declared port range, just outside it, and at a port that no link names.
+    /// at both ends of every declared port range, just outside it, and at a port that no link names. With several Macs
+    /// all of them are played, and what goes from one to another is compared with what `explain` says of both.
     #[command(after_help = "Examples:
   nixvol-net lab test --input network.json
   nixvol-net lab test --bundle result/ --format json >probes.json
@@ -107,12 +108,14 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
     },
     /// Cut the paths between two volumes or providers, or between one and all other volumes and providers.
     ///
-    /// The arguments are those of the manager's `partition` on a Mac.
+    /// The arguments are those of the manager's `partition` on a Mac. With several Macs, `macs.NAME` is the link between
+    /// that Mac and the others, or the one named: what is on the same Mac goes on.
     #[command(after_help = "Examples:
   nixvol-net lab partition aws
   nixvol-net lab partition etcd-1 azure --for 30s
+  nixvol-net lab partition macs.mini
 
-Exit: 0 cut, 2 no such lab or volume.")]
+Exit: 0 cut, 2 no such lab, volume or Mac.")]
     Partition {
         /// The two endpoints.
         #[command(flatten)]
@@ -121,7 +124,8 @@ Exit: 0 cut, 2 no such lab or volume.")]
     /// Slow the paths between two volumes or providers, or between one and all other volumes and providers.
     ///
     /// It applies in each direction, in place of the conditions that links have and of what slowed the path before.
-    /// The arguments are those of the manager's `slow` on a Mac.
+    /// The arguments are those of the manager's `slow` on a Mac. With several Macs, `macs.NAME` is the link between that
+    /// Mac and the others.
     #[command(after_help = "Examples:
   nixvol-net lab slow aws gcp --latency 100
   nixvol-net lab slow etcd-1 azure --latency 40 --loss 0.05 --bandwidth 2000 --for 1m
@@ -150,11 +154,11 @@ Exit: 0 slowed, 2 no such lab or volume, or conditions out of range.")]
 
 Exit: 0 healed, 2 no such lab or volume.")]
     Heal {
-        /// A volume or a provider.
-        #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
+        /// A volume or a provider, or a Mac as `macs.NAME`.
+        #[arg(value_name = "A", add = ArgValueCompleter::new(complete::cut))]
         one: Option<String>,
         /// Another; without it, whatever A is cut or slowed from.
-        #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
+        #[arg(value_name = "B", add = ArgValueCompleter::new(complete::cut))]
         other: Option<String>,
     },
     /// Play a scenario: partitions and slow paths at set times. Its effects are undone when it ends or is interrupted.
@@ -193,14 +197,16 @@ Exit: 0 drawn, 2 no such file, or no timeline.")]
     /// Write the packets of a volume, a provider or a link as pcapng, each with the rule that decided as its comment.
     ///
     /// A packet is written once for every hop at which pf saw it: lo0 going out and coming in, or its bridge and where
-    /// it leaves. Ends after --seconds, with Ctrl-C, with its reader, or with the lab.
+    /// it leaves. Ends after --seconds, with Ctrl-C, with its reader, or with the lab. With several Macs, `macs` is what
+    /// is on the link between them, which is WireGuard.
     #[command(after_help = "Examples:
   nixvol-net lab capture etcd-1 | wireshark -k -i -
   nixvol-net lab capture links.0 --seconds 1 --out link.pcapng
+  nixvol-net lab capture macs --out wireguard.pcapng
 
 Exit: 0, 2 no such lab, volume or link.")]
     Capture {
-        /// A volume, a provider, `mac`, `lan`, `internet`, or a link by its number: `links.0`.
+        /// A volume, a provider, `mac`, `lan`, `internet`, a link by its number (`links.0`), or `macs`.
         #[arg(value_name = "VOLUME|LINK", add = ArgValueCompleter::new(complete::captured))]
         what: String,
         /// The file; without it, standard output.
@@ -236,11 +242,11 @@ Exit: 0 all as the file says, 1 some differ (which and how is told), 2 no such f
 /// The ends of paths, and for how long something is done to them.
 #[derive(Debug, Args)]
 pub struct PathArguments {
-    /// A volume or a provider.
-    #[arg(value_name = "A", add = ArgValueCompleter::new(complete::ends))]
+    /// A volume or a provider, or a Mac as `macs.NAME`.
+    #[arg(value_name = "A", add = ArgValueCompleter::new(complete::cut))]
     pub one: String,
-    /// Another; without it, all other volumes and providers.
-    #[arg(value_name = "B", add = ArgValueCompleter::new(complete::ends))]
+    /// Another; without it, all other volumes and providers, or all other Macs.
+    #[arg(value_name = "B", add = ArgValueCompleter::new(complete::cut))]
     pub other: Option<String>,
     /// For how long: seconds, or a time such as `1m30s`; without it, until `heal`.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]

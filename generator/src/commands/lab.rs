@@ -338,18 +338,17 @@ mod linux {
     fn macs(all: &[lab::MacStatus]) -> String {
         let mut out = String::new();
         for lab::MacStatus { name, address, endpoint, rules, states, peers } in all {
-            out += &format!(
-                "\nthe Mac {name}: {address} in the tunnel, WireGuard at {endpoint}; {rules} rules, {states} states\n"
-            );
+            let at = format!("{address} in the tunnel, WireGuard at {endpoint}");
+            out.push_str(&["\nthe Mac ", name, ": ", &at, "; "].concat());
+            out.push_str(&[&rules.to_string(), " rules, ", &states.to_string(), " states\n"].concat());
             for lab::PeerStatus { name, handshake_seconds, sent, received, dropped, cut } in peers {
                 let handshake = handshake_seconds.map_or_else(
                     || "no handshake yet".to_owned(),
                     |since| format!("handshake {since} s ago"),
                 );
                 let cut = if *cut { ", cut off" } else { "" };
-                out += &format!(
-                    "  peer {name}: {handshake}, {sent} bytes sent, {received} received, {dropped} dropped{cut}\n"
-                );
+                let bytes = format!("{sent} bytes sent, {received} received, {dropped} dropped");
+                out.push_str(&["  peer ", name, ": ", &handshake, ", ", &bytes, cut, "\n"].concat());
             }
         }
         if !all.is_empty() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nixvol_net::plan::Plan;
 use nixvol_net::router::{JoinedMac, Node, NodeAttachment, NodeId, Router, Topology, joined};
-use nixvol_net::tunnel::{PeerCounts, PrivateKey, Sealed, Tunnel, TunnelPeer};
+use nixvol_net::tunnel::{PeerCounts, PrivateKey, Sealed, TunnelEnd, TunnelPeer};
 use nixvol_net::wire::{self, Offload};
 
 /// The Macs, and what each of them makes of every node.
@@ -32,7 +32,7 @@ pub struct PlayedMac {
 
 /// The WireGuard of a Mac.
 struct MacLink {
-    tunnel: Tunnel,
+    tunnel: TunnelEnd,
     /// The node of its socket.
     wire: NodeId,
     /// The address and port of its socket.
@@ -279,7 +279,7 @@ fn links(plans: &[&Plan], routers: &[Router]) -> Result<Vec<Option<MacLink>>> {
         };
         let peers: Vec<TunnelPeer> = others.iter().map(peer).collect();
         let wire = router.topology().wires().get(mac).copied().context("a Mac without WireGuard")?;
-        let tunnel = Tunnel::new(&keys[mac], &peers);
+        let tunnel = TunnelEnd::new(&keys[mac], &peers);
         Ok(Some(MacLink {
             tunnel,
             wire,

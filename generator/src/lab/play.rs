@@ -76,14 +76,18 @@ fn steps(
     Ok(true)
 }
 
-/// Checks that the lab has all volumes and providers that the scenario names, before anything happens.
+/// Checks that the lab has all volumes, providers and Macs that the scenario names, before anything happens.
 fn are_known(scenario: &Scenario, address: &str) -> Result<()> {
     let (Reply::Status(status), ..) = ask(address, &Request::Status)? else {
         bail!("the lab is of another version of this program")
     };
     let nodes = status.nodes.iter().filter(|node| node.provider.is_some());
-    let known: BTreeSet<&str> =
-        nodes.flat_map(|node| [Some(node.name.as_str()), node.provider.as_deref()]).flatten().collect();
+    let macs: Vec<String> = status.macs.iter().map(|mac| format!("macs.{}", mac.name)).collect();
+    let known: BTreeSet<&str> = nodes
+        .flat_map(|node| [Some(node.name.as_str()), node.provider.as_deref()])
+        .flatten()
+        .chain(macs.iter().map(String::as_str))
+        .collect();
     let lines = unknown_ends(scenario, &known);
     if lines.is_empty() { Ok(()) } else { bail!(lines.join("\n")) }
 }

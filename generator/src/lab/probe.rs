@@ -23,7 +23,7 @@ use nixvol_net::router::{Filter, Node, NodeAttachment, NodeId, Topology};
 
 use super::running::{Lab, OneMac};
 use ask::{PATIENCE, SEEN, ask_all, ask_twice, listen};
-use expected::{Ends, expected, explanation};
+use expected::{ProbeEnds, expected, explanation};
 use hosts::Hosts;
 use record::{ANY_PORT, BIG, Difference, Probe, ProbeResult, ProbedService, SMALL, Trial};
 
@@ -99,7 +99,7 @@ fn probes(hosts: &Hosts, services: &[ProbedService], anchors: &[String]) -> Resu
                 continue;
             }
             for (source, destination) in hosts.pairs(from, to) {
-                let ends = Ends { macs, source, destination };
+                let ends = ProbeEnds { macs, source, destination };
                 // For each pair, one fragmented datagram that passes and one that does not.
                 let mut is_asked = [false; 2];
                 for &service in services {

@@ -175,7 +175,13 @@ fn hosts(setup: &Setup, macs: &Macs) -> String {
         // the tunnel.
         let address = if is_single { node.addresses.first() } else { node.addresses.last() };
         let is_told = is_single || node.side == NodeAttachment::Here || mac == setup.this;
-        is_told.then(|| format!("{} {}", address.copied().unwrap_or(Ipv4Addr::LOCALHOST), node.name))
+        // The words alone are for this Mac and what is around it.
+        let word = match (node.side, node.name.split_once('.')) {
+            (NodeAttachment::Here, Some(_)) if mac == setup.this => " mac".to_owned(),
+            (NodeAttachment::Outside, Some((word, _))) => format!(" {word}"),
+            _ => String::new(),
+        };
+        is_told.then(|| format!("{} {}{word}", address.copied().unwrap_or(Ipv4Addr::LOCALHOST), node.name))
     });
     lines.extend(own);
     format!("127.0.0.1 localhost\n{}\n", lines.join("\n"))

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use self::packet::{Bytes, Forwarded, Moving, Sent, headers, make_audible, rewrite, scrub, told};
+use self::packet::{Bytes, Forwarded, Moving, Sent, cut, headers, make_audible, rewrite, scrub, told};
 use super::host::{ChosenRoute, SendError, Sender};
 use super::interface::Over;
 use super::node::{NodeAttachment, NodeId};
@@ -498,16 +498,6 @@ impl<'a> Walk<'a> {
         *self.asked += 1;
         *self.asked
     }
-}
-
-/// The packets that a packet becomes without a device that completes checksums and segments: each no longer than the MTU.
-fn cut(packet: &Moving, mtu: usize) -> Vec<Vec<u8>> {
-    let segments = wire::segments(packet.bytes.all(), &packet.datagram, &packet.offload);
-    let cut = |segment: Vec<u8>| match wire::read(&segment) {
-        Ok(datagram) if datagram.total > mtu => wire::fragments(&segment, &datagram, mtu),
-        _ => vec![segment],
-    };
-    segments.into_iter().flat_map(cut).collect()
 }
 
 fn refuse_loopback(datagram: &Datagram) -> Result<(), Stop> {

@@ -53,6 +53,6 @@ mod tests {
         let datagram = read(&packet).expect("a packet");
         assert!(is_transport_right(&packet, &datagram) && !datagram.dont_fragment);
         assert_eq!(udp_payload(&packet, &datagram), Some((end(1, 51820), end(2, 51821), &b"sealed"[..])));
-        assert_eq!(udp(end(1, 1), end(2, 2), &[0; 70_000]), None);
+        assert_eq!(udp(end(1, 1), end(2, 2), &vec![0; 70_000]), None);
     }
 }

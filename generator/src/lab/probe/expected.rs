@@ -15,7 +15,7 @@ use super::record::{ProbeResult, ProbedService, SMALL};
 
 /// Two ends: the nodes with the Macs that they are attached to, and the addresses of the packet.
 #[derive(Debug, Clone, Copy)]
-pub struct Ends {
+pub struct ProbeEnds {
     /// The Mac of the sender, and that of the receiver.
     pub macs: (usize, usize),
     pub source: Ipv4Addr,
@@ -40,11 +40,11 @@ pub fn rules(
 pub fn expected(
     lab: &Lab,
     anchors: &[String],
-    ends: Ends,
+    ends: ProbeEnds,
     service: ProbedService,
     size: usize,
 ) -> Result<Option<ProbeResult>> {
-    let Ends { macs: (first, second), source, destination } = ends;
+    let ProbeEnds { macs: (first, second), source, destination } = ends;
     let mut way = vec![first];
     way.extend(Some(second).filter(|second| *second != first));
     for (hop, &at) in way.iter().enumerate() {

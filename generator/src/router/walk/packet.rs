@@ -144,6 +144,16 @@ fn become_whole(packet: &mut Moving, payload: &[u8]) {
     packet.offload = Offload::default();
 }
 
+/// The packets that a packet becomes without a device that completes checksums and segments: each no longer than the MTU.
+pub(super) fn cut(packet: &Moving, mtu: usize) -> Vec<Vec<u8>> {
+    let segments = wire::segments(packet.bytes.all(), &packet.datagram, &packet.offload);
+    let cut = |segment: Vec<u8>| match wire::read(&segment) {
+        Ok(datagram) if datagram.total > mtu => wire::fragments(&segment, &datagram, mtu),
+        _ => vec![segment],
+    };
+    segments.into_iter().flat_map(cut).collect()
+}
+
 /// Total length of the headers of a TCP or UDP packet.
 pub(super) fn headers(packet: &Moving) -> usize {
     let at = packet.datagram.header;
