@@ -154,7 +154,7 @@ fn the_smallest_network_has_room_for_a_gateway_and_a_volume() {
         match expected {
             None => assert!(found.is_empty(), "{found:?}"),
             Some(expected) => {
-                assert!(found.iter().any(|it| it == expected), "/{prefix} {address}: {found:?}")
+                assert!(found.iter().any(|it| it == expected), "/{prefix} {address}: {found:?}");
             }
         }
     }

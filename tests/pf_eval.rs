@@ -1,6 +1,7 @@
 //! Which rule decides. The name of each test states a property of the kernel.
 
 use nixvol_net::pf::eval::{Outcome, Via};
+use serde_json::{Value, json};
 
 use crate::pf_words::{WEB, check, check_main, machine, packet};
 
@@ -308,15 +309,13 @@ fn a_range_ends_at_both_of_its_addresses() {
 
 #[test]
 fn a_packet_needs_what_its_header_has() {
-    let read = |more: serde_json::Value| {
-        let mut packet =
-            serde_json::json!({ "dir": "in", "if": "en0", "src": "10.0.0.1", "dst": "10.0.0.2" });
+    let read = |more: Value| {
+        let mut packet = json!({ "dir": "in", "if": "en0", "src": "10.0.0.1", "dst": "10.0.0.2" });
         for (key, value) in more.as_object().expect("fields") {
             packet[key] = value.clone();
         }
         serde_json::from_value::<nixvol_net::pf::eval::Packet>(packet).map(|packet| packet.protocol())
     };
-    use serde_json::json;
     for (name, number) in [("gre", 47), ("esp", 50), ("ah", 51), ("icmp", 1), ("47", 47)] {
         assert_eq!(read(json!({ "proto": name })).expect("a packet"), number);
     }
@@ -337,7 +336,7 @@ fn a_packet_needs_what_its_header_has() {
 fn a_walk_that_is_abandoned_is_not_indexed() {
     // Six levels of anchors with ten calls each: too many visits for a walk, but few enough rules that match an address
     // for an index to reach the last rule of the main ruleset.
-    let others: String = (0..20).map(|last| format!("block from 192.0.2.{last}\n")).collect();
+    let others = (0..20).fold(String::new(), |text, last| text + &format!("block from 192.0.2.{last}\n"));
     let level = |number: usize| {
         let call =
             if number < 5 { format!("anchor \"/l{}\"\n", number + 1).repeat(10) } else { String::new() };

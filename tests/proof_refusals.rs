@@ -186,6 +186,7 @@ fn translations() {
                 "a range of ports of its own",
             ),
             ("nat on lo0 inet from any to any -> ($egress:0)", "an address of another interface"),
+            ("nat inet from any to any -> ($egress:0)", "an address of another interface"),
             (
                 "nat on lo0 inet from any to any -> (lo0:0)",
                 "an address of an interface that is not `$egress`",
@@ -238,6 +239,7 @@ fn normalization_and_pipes() {
             ("scrub in inet proto tcp from any port 5 to any", "normalization by ports"),
             ("scrub in inet proto tcp from any to any port 5", "normalization by ports"),
             ("scrub in on lo0 inet from any to ($egress:0)", "an address of another interface"),
+            ("scrub in inet from any to ($egress:0)", "an address of another interface"),
             ("scrub in on $egress inet from any to ! ($egress:0)", "what is not for the interface itself"),
             (
                 "scrub in on $egress inet from any to ($egress)",

@@ -51,8 +51,7 @@ impl Declaration {
             let fits = network.contains(&gateway.addr())
                 && length >= network.prefix_len()
                 && gateway.addr() != gateway.broadcast()
-                && gateway.addr() != gateway.network()
-                && gateway.addr() != network.broadcast();
+                && gateway.addr() != gateway.network();
             fits.then_some(gateway)
         };
         at(offset, length).or_else(|| at(first.0, first.1))
