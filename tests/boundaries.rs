@@ -139,6 +139,160 @@ fn conditions_conflict_whichever_way_a_bidirectional_link_is_written() {
 }
 
 #[test]
+fn the_smallest_network_has_room_for_a_gateway_and_a_volume() {
+    for (prefix, address, expected) in [
+        (30, "10.9.0.2", None),
+        (30, "10.9.0.0", Some("E032 volumes.tiny-1.address")),
+        (30, "10.9.0.3", Some("E032 volumes.tiny-1.address")),
+        (31, "10.9.0.0", Some("E024 providers.tiny.network")),
+    ] {
+        let mut input = default_input();
+        input["providers"]["tiny"] =
+            json!({ "network": format!("10.9.0.0/{prefix}"), "gateway": format!("10.9.0.1/{prefix}") });
+        input["volumes"]["tiny-1"] = json!({ "provider": "tiny", "address": address });
+        let found = problems(&input);
+        match expected {
+            None => assert!(found.is_empty(), "{found:?}"),
+            Some(expected) => {
+                assert!(found.iter().any(|it| it == expected), "/{prefix} {address}: {found:?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn only_a_log_may_be_in_the_state_directory() {
+    let none: [&str; 0] = [];
+    for (base, state, log, expected) in [
+        ("/opt/v", "/var/v", "/var/log/v.log", &none[..]),
+        ("/opt/v", "/var/v", "/var/v/v.log", &none),
+        ("/opt/v", "/var/v", "/var/v/v.txt", &["E014 logFile"]),
+        ("/opt/v", "/var/v", "/var/v", &["E014 logFile"]),
+        ("/opt/v", "/var/v", "/opt/v/networking/v.log", &["E014 logFile"]),
+        ("/opt/v", "/opt/v/networking", "/var/log/v.log", &["E014 stateDir"]),
+        ("/opt/v", "/opt/v/networking/state", "/var/log/v.log", &["E014 stateDir"]),
+        ("/opt/v/base", "/opt/v", "/var/log/v.log", &["E014 stateDir"]),
+        ("/opt/v", "/opt/v2", "/opt/v2.log", &none),
+    ] {
+        let mut input = default_input();
+        (input["base"], input["stateDir"], input["logFile"]) = (json!(base), json!(state), json!(log));
+        assert_eq!(problems(&input), expected, "{base} {state} {log}");
+    }
+}
+
+/// What is wrong with an entry is told once: nothing that refers to the entry is reported because of it.
+#[test]
+fn an_entry_that_could_not_be_read_is_not_missing() {
+    let mut input = default_input();
+    input["volumes"]["etcd-1"]["address"] = json!("10.0.1");
+    input["links"] = json!([{ "from": ["etcd-1"], "to": ["gcp"] }]);
+    assert_eq!(problems(&input), ["E021 volumes.etcd-1.address"]);
+    let mut input = default_input();
+    let macs = crate::support::fixture("macs.json")["macs"].clone();
+    input["mac"] = json!("studio");
+    input["macs"] = json!({ "studio": macs["studio"], "mini": macs["mini"] });
+    input["macs"]["studio"]["providers"] = json!(["aws", "azure"]);
+    input["macs"]["mini"]["providers"] = json!(["gcp", 5]);
+    let found = problems(&input);
+    assert_eq!(found, ["E002 macs.mini.providers.1"]);
+    input["macs"]["mini"]["providers"] = json!(["gcp", "ibm"]);
+    assert_eq!(problems(&input), ["E072 providers.digitalocean"]);
+}
+
+#[test]
+fn one_condition_is_enough() {
+    for conditions in [
+        json!({ "latencyMs": 1 }),
+        json!({ "jitterMs": 1 }),
+        json!({ "loss": 0.5 }),
+        json!({ "bandwidthKbit": 1 }),
+    ] {
+        let input = with_link(&json!({ "from": ["aws"], "to": ["gcp"], "conditions": conditions }));
+        let declaration = model::read(input.to_string().as_bytes()).expect("a declaration");
+        assert!(declaration.links[0].conditions.is_some(), "{conditions}");
+    }
+    let words = |loss| {
+        let latency = Some(model::Latency::Regions);
+        LinkConditions { latency, jitter_ms: None, loss, bandwidth_kbit: None }.to_string()
+    };
+    assert_eq!(words(None), "latency of the regions");
+    assert_eq!(words(Some(0.01)), "latency of the regions, 1% lost");
+}
+
+#[test]
+fn a_new_network_gets_its_gateway_where_the_others_have_theirs() {
+    for (gateway, network, expected) in [
+        ("10.0.1.1/24", "10.9.0.0/16", "10.9.1.1/24"),
+        // The place is outside this network.
+        ("10.0.1.1/24", "10.9.0.0/24", "10.9.0.1/24"),
+        ("10.0.0.2/24", "10.9.0.0/24", "10.9.0.2/24"),
+        ("10.0.0.2/24", "10.9.0.0/23", "10.9.0.2/24"),
+        // A bridge may not be wider than its network.
+        ("10.0.0.2/24", "10.9.0.0/25", "10.9.0.1/25"),
+    ] {
+        let input = json!({
+            "version": 1,
+            "providers": { "aws": { "network": "10.0.0.0/16", "gateway": gateway } },
+            "volumes": {},
+        });
+        let declaration = model::read(input.to_string().as_bytes()).expect("a declaration");
+        let found = declaration.gateway_for(network.parse().expect("a network"));
+        assert_eq!(found.expect("a gateway").to_string(), expected, "{gateway} {network}");
+    }
+}
+
+#[test]
+fn ports_that_touch_are_one_range() {
+    let ports = |ports: Value| {
+        let input = with_link(&json!({ "from": ["aws"], "to": ["gcp"], "protocol": "tcp", "ports": ports }));
+        let declaration = model::read(input.to_string().as_bytes()).expect("a declaration");
+        declaration.links[0].ports.as_ref().expect("ports").to_string()
+    };
+    assert_eq!(ports(json!([80, 81, "82-90"])), ports(json!(["80-90"])));
+    assert_eq!(ports(json!(["80-90", "85-87"])), ports(json!(["80-90"])));
+    assert_ne!(ports(json!([80, "82-90"])), ports(json!(["80-90"])));
+}
+
+#[test]
+fn names_outside_the_declaration() {
+    let of_endpoint = |host: &str| {
+        let mut input = default_input();
+        let macs = crate::support::fixture("macs.json")["macs"].clone();
+        input["mac"] = json!("studio");
+        input["macs"] = json!({ "studio": macs["studio"], "mini": macs["mini"] });
+        input["macs"]["studio"]["providers"] = json!(["aws", "azure", "digitalocean"]);
+        input["macs"]["mini"]["providers"] = json!(["gcp", "ibm"]);
+        input["macs"]["mini"]["endpoint"] = json!(format!("{host}:51820"));
+        problems(&input)
+    };
+    let label = "a".repeat(63);
+    for host in ["mini.lan2", "3com.example", "mini", &label, "192.168.1.30", "a-b.c-d"] {
+        assert!(of_endpoint(host).is_empty(), "{host}: {:?}", of_endpoint(host));
+    }
+    let long = "a".repeat(64);
+    for host in ["mini.2", "192.168.1", "-a.b", "a-.b", "a..b", "a_b", &long, ""] {
+        assert_eq!(of_endpoint(host), ["E074 macs.mini.endpoint"], "{host}");
+    }
+    let of_guest = |interface: &str| {
+        let mut input = default_input();
+        input["volumes"]["etcd-1"]["attachment"] = json!("guest");
+        input["volumes"]["etcd-1"]["guest"] = json!({ "mac": "52:54:00:12:34:56", "interface": interface });
+        problems(&input).len()
+    };
+    for (interface, wrong) in [
+        ("enp0s1", 0),
+        ("a", 0),
+        ("", 1),
+        ("0a", 1),
+        ("-a", 1),
+        ("a".repeat(15).as_str(), 0),
+        ("a".repeat(16).as_str(), 1),
+    ] {
+        assert_eq!(of_guest(interface), wrong, "{interface}");
+    }
+}
+
+#[test]
 fn names_have_24_characters_at_most() {
     for (name, accepted) in [
         ("a".repeat(24), true),

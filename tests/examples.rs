@@ -17,6 +17,36 @@ use crate::tools::tools;
 /// Examples that exit with 1, since they find a difference or a blocked packet. All others exit with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
 
+/// A file that two Macs import.
+pub const MACS: &str = r#"{
+  services.nixvol-net = {
+    enable = true;
+    providers = {
+      aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; };
+      edge = { network = "10.1.0.0/16"; gateway = "10.1.1.1/24"; };
+      gcp = { network = "10.2.0.0/16"; gateway = "10.2.1.1/24"; };
+      lab = { network = "10.3.0.0/16"; gateway = "10.3.1.1/24"; };
+    };
+    volumes.db = { provider = "gcp"; address = "10.2.1.2"; };
+    macs = {
+      studio = {
+        providers = [ "aws" "gcp" ];
+        endpoint = "studio.local:51820";
+        publicKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+        address = "100.127.0.1";
+      };
+      laptop = {
+        providers = [ "edge" "lab" ];
+        endpoint = "laptop.local:51820";
+        publicKey = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
+        address = "100.127.0.3";
+      };
+    };
+    links = [ { from = [ "aws" ]; to = [ "gcp" "lab" ]; } ];
+  };
+}
+"#;
+
 /// A configuration for the examples of `add` and `remove`.
 const CONFIGURATION: &str = r#"{
   services.nixvol-net = {
@@ -114,6 +144,7 @@ impl World {
         world.write("scenario.json", r#"{"step":[{"at":0,"slow":"etcd-1","latencyMs":1,"for":0.2}]}"#);
         world.write("etc/pf.conf", STOCK_MAIN);
         world.write("configuration.nix", CONFIGURATION);
+        world.write("macs.nix", MACS);
         world.write("volumes.nix", "{\n  services.nixvol-net.volumes.etcd-1.publish = [ 2379 ];\n}\n");
         world.write("links.nix", "{\n  services.nixvol-net.links = [\n  ];\n}\n");
         for (bundle, input) in [

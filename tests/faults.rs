@@ -13,8 +13,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::network::{HOSTS, Kept, Network, topology};
-use crate::rig::{Call, foreign, settled};
-use crate::support::is_long;
+use crate::rig::{Call, TUNNELS, foreign, settled};
+use crate::support::{fixture, is_long, run};
 
 /// What can strike: the command fails, the run dies before or after it, the machine restarts there.
 const KINDS: [&str; 4] = ["fail", "kill-before", "kill-after", "power"];
@@ -44,8 +44,52 @@ fn slow() -> Value {
     input
 }
 
+/// The same on the first of two Macs, with a third provider on the other.
+fn meshed() -> Value {
+    let macs = &fixture("macs.json")["macs"];
+    let mut input = tiny();
+    input["providers"]["gcp"] = json!({ "network": "10.2.0.0/16", "gateway": "10.2.1.1/24" });
+    input["providers"]["ibm"] = json!({ "network": "10.3.0.0/16", "gateway": "10.3.1.1/24" });
+    input["volumes"]["db"] = json!({ "provider": "gcp", "address": "10.2.1.2", "localhost": "127.0.1.12" });
+    input["links"] = json!([{ "from": ["aws"], "to": ["gcp", "ibm"], "bidirectional": true }]);
+    input["mac"] = json!("studio");
+    input["macs"] = json!({ "studio": macs["studio"], "mini": macs["mini"] });
+    input["macs"]["studio"]["providers"] = json!(["aws", "gcp"]);
+    input["macs"]["mini"]["providers"] = json!(["ibm"]);
+    input
+}
+
+/// The tunnel is there, also behind a restart, but none of its routes.
+fn join(network: &Network) {
+    let tunnel = format!("if\t{}\t77\t1\t1\t1420\t\t\t\t100.127.0.1/32/100.127.0.1", TUNNELS[0]);
+    network.mac.add(&tunnel);
+    let boot = network.mac.root().join("boot");
+    let text = fs::read_to_string(&boot).expect("what a restart leaves");
+    let at = text.find("route\t").expect("a route");
+    fs::write(&boot, format!("{}{tunnel}\n{}", &text[..at], &text[at..])).expect("what a restart leaves");
+}
+
+/// The tunnel went away, with its routes, and came back under another name.
+fn rejoin(network: &Network) {
+    let [old, new] = TUNNELS.map(|name| format!("\t{name}\t"));
+    let renamed = |text: String| {
+        let stays = |line: &&str| !(line.starts_with("route\t") && line.contains(&old));
+        text.split_inclusive('\n').filter(stays).collect::<String>().replace(&old, &new)
+    };
+    network.mac.edit(renamed);
+    let boot = network.mac.root().join("boot");
+    let text = fs::read_to_string(&boot).expect("what a restart leaves");
+    fs::write(&boot, renamed(text)).expect("what a restart leaves");
+}
+
 /// A network with one volume added, one removed, and what is permitted changed.
 fn next(mut input: Value) -> Value {
+    if input["macs"].is_object() {
+        // A provider with its volume moves to the other Mac.
+        input["macs"]["studio"]["providers"] = json!(["aws"]);
+        input["macs"]["mini"]["providers"] = json!(["gcp", "ibm"]);
+        return input;
+    }
     let volumes = input["volumes"].as_object_mut().expect("volumes");
     volumes.remove("etcd-1");
     volumes.insert(
@@ -110,6 +154,7 @@ impl Story {
         }
         match self {
             Self::Upgrade => network.install(&next(input.clone())),
+            Self::Reconcile if input["macs"].is_object() => rejoin(network),
             Self::Reconcile => drift(network),
             Self::Partition | Self::Slow => drop(network.ok("partition etcd-1 gcp")),
             Self::Heal | Self::Deadline | Self::StopCut => {
@@ -230,6 +275,8 @@ struct Stage {
     plain: Outcome,
     /// What the run leaves when nothing strikes.
     undisturbed: Outcome,
+    /// Whether there are other Macs.
+    is_meshed: bool,
     /// What it spawns, and how many commands that is.
     calls: Vec<Call>,
     length: usize,
@@ -243,8 +290,11 @@ impl Stage {
     }
 
     fn on(network: Network, story: Story, input: &Value) -> Self {
-        let bare = network.mac.kernel();
+        let mut bare = network.mac.kernel();
         story.prepare(&network, input);
+        if story == Story::Reconcile && input["macs"].is_object() {
+            bare = bare.replace(TUNNELS[0], TUNNELS[1]);
+        }
         let begin = network.keep();
         let found = outcome(&network);
         let plain = if found.files[FAULTS].1.is_some() {
@@ -263,7 +313,8 @@ impl Stage {
         let undisturbed = outcome(&network);
         assert!(length > 10, "{story:?} spawns {length} commands");
         let mended = RefCell::default();
-        Self { story, network, bare, begin, found, plain, undisturbed, calls, length, mended }
+        let is_meshed = input["macs"].is_object();
+        Self { story, network, bare, begin, found, plain, undisturbed, is_meshed, calls, length, mended }
     }
 
     /// Strikes at the k-th command, and holds what follows against the laws.
@@ -290,6 +341,9 @@ impl Stage {
             }
         }
         self.touched_nothing_foreign(&why);
+        if self.is_meshed {
+            self.leaks_nothing(kind, &why);
+        }
         if kind == FLUSH {
             network.mac.forget_holes();
         }
@@ -297,6 +351,30 @@ impl Stage {
         if self.mended.borrow_mut().insert(world(network)) {
             self.mend(&why);
         }
+    }
+
+    /// What is meant for a provider on another Mac, now or before, leaves by no way out.
+    fn leaks_nothing(&self, kind: &str, why: &str) {
+        let kernel = self.network.mac.kernel();
+        let anchor = kernel.lines().find_map(|line| line.strip_prefix("anchor\tcom.apple/250.nixvol\t"));
+        let rules = anchor.unwrap_or_default().replace("\\n", "\n");
+        if rules.is_empty() {
+            let may = kind == "power" || !matches!(self.story, Story::Upgrade | Story::Reconcile);
+            assert!(may, "{why}: no rules are loaded");
+            return;
+        }
+        let file = self.network.mac.dir().join("loaded");
+        fs::write(&file, rules).expect("the rules");
+        let to = ["10.2.1.2", "10.3.1.2"];
+        let packet = |to: &&str| {
+            format!(
+                r#"{{"dir":"out","if":"en0","proto":"tcp","src":"10.0.1.2","sport":40000,"dst":"{to}","dport":80,"flags":"S"}}"#
+            )
+        };
+        let packets: Vec<String> = to.iter().map(packet).collect();
+        let output = run(&["pf", "eval", &file.display().to_string()], &packets.join("\n"));
+        let verdicts = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(verdicts.matches(r#""action":"block""#).count(), to.len(), "{why}: {verdicts}");
     }
 
     /// Reconcile converges on what the wish says, and cleanup takes everything away.
@@ -500,6 +578,69 @@ fn in_turn(story: Story) {
             stage.strike(FULL[k / FULL.len() % FULL.len()], k);
         }
     }
+}
+
+/// A Mac with another one, whose tunnel is there: struck at one command of twenty, and at some that change
+/// the Mac, each with another kind; with
+/// `NIXVOL_LONG` at every one in every way.
+fn with_another_mac(story: Story) {
+    let network = Network::new(&meshed());
+    join(&network);
+    let stage = Stage::on(network, story, &meshed());
+    let is_network = |line: &&String| line.starts_with("if\t") || line.starts_with("route\t");
+    let kernel = stage.undisturbed.kernel.iter().filter(is_network).cloned().collect::<Vec<_>>().join("\n");
+    let into = |net: &str, name: &str| {
+        kernel.contains(&format!("route\t{net}\t")) && kernel.contains(&format!("\t{name}\t"))
+    };
+    match story {
+        Story::Start => assert!(into("10.3.0.0/16", TUNNELS[0]), "{kernel}"),
+        Story::Reconcile => {
+            assert!(into("10.3.0.0/16", TUNNELS[1]) && !kernel.contains(TUNNELS[0]), "{kernel}");
+        }
+        Story::Upgrade => {
+            assert!(into("10.2.0.0/16", TUNNELS[0]) && kernel.matches("10.2.").count() == 1, "{kernel}");
+            assert!(!kernel.contains("127.0.1.12") && !kernel.contains("bridge2001"), "{kernel}");
+        }
+        _ => {}
+    }
+    if is_long() {
+        everywhere_on(&stage);
+        return;
+    }
+    let all = [&KINDS[..], &FULL[..1]].concat();
+    for (turn, k) in (1 + stage.length % 3..=stage.length).step_by(20).enumerate() {
+        stage.strike(all[turn % all.len()], k);
+    }
+    // The changes themselves, each in one way.
+    let acts = |call: &&Call, at: usize| call.mark == '!' && at.is_multiple_of(5);
+    for (turn, (_, k)) in stage.calls.iter().zip(1..).filter(|(call, at)| acts(call, *at)).enumerate() {
+        stage.strike(all[turn % all.len()], k);
+    }
+}
+
+#[test]
+fn a_start_beside_another_mac_survives_faults() {
+    with_another_mac(Story::Start);
+}
+
+#[test]
+fn a_tunnel_that_comes_back_survives_faults() {
+    with_another_mac(Story::Reconcile);
+}
+
+#[test]
+fn a_provider_that_moves_to_another_mac_survives_faults() {
+    with_another_mac(Story::Upgrade);
+}
+
+#[test]
+fn a_stop_beside_another_mac_survives_faults() {
+    with_another_mac(Story::Stop);
+}
+
+#[test]
+fn a_cleanup_beside_another_mac_survives_faults() {
+    with_another_mac(Story::Cleanup);
 }
 
 #[test]

@@ -112,6 +112,60 @@ fn written(path: &str, value: &str) -> Vec<String> {
     }
 }
 
+/// The fields of a declaration with several Macs, and of a guest, with a harmless value.
+const OF_MACS: &[(&str, &str)] = &[
+    ("/macs/mini/endpoint", "harmless.example:51820"),
+    ("/macs/mini/publicKey", "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="),
+    ("/macs/mini/address", "100.127.0.77"),
+    ("/macs/mini/providers/0", "gcp"),
+    ("/mac", "mini"),
+    ("/volumes/node/guest/mac", "52:54:00:12:34:56"),
+    ("/volumes/node/guest/interface", "eth77"),
+    ("/volumes/node/guest/dns/0", "10.20.1.77"),
+    ("/providers/aws/region", "us-east-1"),
+    ("/expect/0/why", "harmless words"),
+    ("/expect/0/from/0", "api"),
+    ("/expect/0/protocol", "tcp"),
+];
+
+/// The declaration of several Macs with a value in a field.
+fn on_macs(pointer: &str, value: &str) -> Value {
+    let mut input = fixture("macs.json");
+    input["macs"]["laptop"]["publicKey"] = json!("e0iDJ3g5qbkVyVgOWBJ9ZCnHkMKAmCXQBHd3eKvXe3o=");
+    input["volumes"]["node"]["guest"] =
+        json!({ "mac": "52:54:00:00:00:01", "interface": "eth0", "dns": ["10.20.1.1"] });
+    input["providers"]["gcp"]["region"] = json!("us-east1");
+    input["expect"] = json!([{ "from": ["api"], "to": ["db"], "protocol": "tcp", "ports": [5432], "passes": true, "why": "needed" }]);
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    match input.pointer_mut(parent).expect("the parent of the field") {
+        Value::Array(items) => items[field.parse::<usize>().expect("an index")] = json!(value),
+        fields => fields[field] = json!(value),
+    }
+    input
+}
+
+/// Whether every line that differs differs by the value alone, in the escaping of its file.
+fn stays_in_place(hostile: &Value, expected: &Value, value: &str, harmless: &str) -> Result<(), String> {
+    let (hostile, expected) = (rendered(hostile), rendered(expected));
+    if !hostile.files.keys().eq(expected.files.keys()) {
+        return Err("other files".to_owned());
+    }
+    for (path, file) in &hostile.files {
+        let before = &expected.files[path].text;
+        // Lines may differ only where the harmless value stood, and only by the value in the file's own escaping.
+        if before.split('\n').count() != file.text.split('\n').count() {
+            return Err(format!("{path} has other lines"));
+        }
+        let pairs = before.split('\n').zip(file.text.split('\n'));
+        for (before, after) in pairs.filter(|(before, after)| before != after) {
+            if !written(path, value).iter().any(|value| before.replace(harmless, value) == after) {
+                return Err(format!("{path}: {before:?} became {after:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(crate::support::cases(1500))]
 
@@ -121,26 +175,29 @@ proptest! {
         let value = if rooted { format!("/{text}") } else { text };
         prop_assume!(!value.chars().all(|c| c.is_ascii_alphanumeric() || "./-".contains(c)));
         let Ok(_) = model::read(with(pointer, &value).to_string().as_bytes()) else { return Ok(()) };
-        let (hostile, expected) = (rendered(&with(pointer, &value)), rendered(&with(pointer, harmless)));
-        prop_assert!(hostile.files.keys().eq(expected.files.keys()));
-        for (path, file) in &hostile.files {
-            let before = &expected.files[path].text;
-            // Lines may differ only where the harmless value stood, and only by the value in the file's own escaping.
-            let pairs: Vec<(&str, &str)> = before.split('\n').zip(file.text.split('\n')).collect();
-            prop_assert_eq!(before.split('\n').count(), file.text.split('\n').count(), "{} has other lines", path);
-            for (before, after) in pairs.into_iter().filter(|(before, after)| before != after) {
-                let placed = written(path, &value).iter().any(|value| before.replace(harmless, value) == after);
-                prop_assert!(placed, "{}: {:?} became {:?}", path, before, after);
-            }
-        }
+        let placed = stays_in_place(&with(pointer, &value), &with(pointer, harmless), &value, harmless);
+        prop_assert!(placed.is_ok(), "{:?}", placed);
     }
 
     #[test]
-    fn a_hostile_name_is_refused(text in hostile(), volume in any::<bool>()) {
-        let mut input = fixture("rich.json");
+    fn so_is_one_of_several_macs_and_of_a_guest(field in proptest::sample::select(OF_MACS), text in hostile()) {
+        let (pointer, harmless) = field;
+        prop_assume!(!text.chars().all(|c| c.is_ascii_alphanumeric() || "./-".contains(c)));
+        let hostile = on_macs(pointer, &text);
+        let Ok(_) = model::read(hostile.to_string().as_bytes()) else { return Ok(()) };
+        let placed = stays_in_place(&hostile, &on_macs(pointer, harmless), &text, harmless);
+        prop_assert!(placed.is_ok(), "{}: {:?}", pointer, placed);
+    }
+
+    #[test]
+    fn a_hostile_name_is_refused(text in hostile(), kind in 0..3) {
+        let mut input = fixture(if kind == 2 { "macs.json" } else { "rich.json" });
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         prop_assume!(text.starts_with('-') || !text.chars().all(plain));
-        if volume {
+        if kind == 2 {
+            input["macs"][&text] = json!({ "providers": [], "endpoint": "a:1", "address": "100.127.0.9",
+                "publicKey": "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=" });
+        } else if kind == 1 {
             input["volumes"][&text] = json!({ "provider": "aws", "address": "10.20.9.9" });
         } else {
             input["providers"][&text] = json!({ "network": "10.99.0.0/16", "gateway": "10.99.0.1/24" });

@@ -19,6 +19,7 @@ mod edits;
 mod edits_changes;
 mod edits_generated;
 mod edits_hosts;
+mod edits_macs;
 mod edits_public;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 mod elsewhere;
@@ -106,10 +107,13 @@ mod pf_properties;
 mod pf_verdicts;
 mod pf_words;
 mod picture;
+mod policy;
 mod problems;
 mod program;
 mod proof;
+mod proof_conditions;
 mod proof_edits;
+mod proof_refusals;
 mod rates;
 mod reach;
 #[cfg(all(feature = "lab", target_os = "linux"))]

@@ -848,4 +848,32 @@ fn several_macs_share_one_file() {
         let rejected = nixvol_net::model::read(input.to_string().as_bytes()).unwrap_err();
         assert_eq!(rejected.problems[0].kind.code(), "E070");
     });
+    // A switch restarts a tunnel whose configuration changed, before it starts the network.
+    with_darwin(&module("mini"), "activate", |text| {
+        let text = text.as_str().unwrap();
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{text}"));
+        let restart = at("launchctl kickstart -k system/org.nixos.wg-quick-nixvol");
+        assert!(at("setting up launchd services") < restart);
+        assert!(restart < at("manage-macos-networking.sh start --switch"));
+    });
+    with_darwin(alone, "activate", |text| assert!(!text.as_str().unwrap().contains("wg-quick")));
+    let zeros =
+        module("mini").replace("192.168.1.20:51820", "192.168.1.20:080").replace("listenPort = 51821;", "");
+    with_darwin(&zeros, "tunnel", |tunnel| assert_eq!(tunnel["nixvol"]["listenPort"], 80));
+    with_darwin(&zeros, "input", |input| {
+        assert!(rendered(&input).files["wireguard/nixvol.conf"].text.contains("\nListenPort = 80\n"));
+    });
+    // An endpoint that is none is reported by the program, with its position, not by a function of Nixpkgs.
+    for endpoint in ["192.168.1.20", "192.168.1.20:", "192.168.1.20:port", "192.168.1.20:0", "::1"] {
+        let module =
+            module("mini").replace("192.168.1.20:51820", endpoint).replace("listenPort = 51821;", "");
+        let port = if endpoint == "::1" { json!(1) } else { Value::Null };
+        with_darwin(&module, "tunnel", |tunnel| assert_eq!(tunnel["nixvol"]["listenPort"], port));
+        with_darwin(&module, "toplevel", |_| ());
+        with_darwin(&module, "input", |input| {
+            let rejected = nixvol_net::model::read(input.to_string().as_bytes()).unwrap_err();
+            assert_eq!(rejected.problems[0].kind.code(), "E074", "{endpoint}");
+            assert!(rejected.problems[0].at.to_string().contains("macs.mini.endpoint"), "{endpoint}");
+        });
+    }
 }

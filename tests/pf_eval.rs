@@ -230,6 +230,17 @@ fn fragments_match_only_rules_that_need_no_header() {
     let fragment = "in en0 udp 10.0.0.1:7 10.0.0.2:53 {\"fragment\":true}";
     check_main("block all\npass in proto udp to port 53\n", &[(fragment, "block rule 0")]);
     check_main("block all\npass in fragment\n", &[(fragment, "pass rule 1"), (WEB, "block rule 0")]);
+    // Flags and ICMP types are in the header, and a rule for them is skipped only for their own protocol.
+    let tcp = "in en0 tcp 10.0.0.1:7 10.0.0.2:53 S {\"fragment\":true}".replace("S {", "S{");
+    let icmp = "in en0 icmp 10.0.0.1 10.0.0.2 {\"fragment\":true}";
+    check_main(
+        "block all\npass in proto tcp flags S/SA\npass in inet proto icmp icmp-type echoreq\n",
+        &[(&tcp, "block rule 0"), (icmp, "block rule 0")],
+    );
+    check_main(
+        "block all\npass in proto tcp flags any\npass in inet proto icmp\n",
+        &[(&tcp, "pass rule 1"), (icmp, "pass rule 2")],
+    );
     // Scrub holds a lone fragment.
     check_main("scrub in all\npass all\n", &[(fragment, "block default")]);
 }
@@ -279,6 +290,47 @@ fn packets_with_ip_options_need_allow_opts() {
         let mut passed = |line| machine.eval(&with_options(line)).action() == Outcome::Pass;
         assert_eq!((passed(WEB), passed(reply)), (passes, passes_back), "{main}");
     }
+}
+
+#[test]
+fn a_range_ends_at_both_of_its_addresses() {
+    let main = "block all\npass in from 10.0.0.5 - 10.0.0.9\n";
+    for (source, expected) in [
+        ("10.0.0.4", "block rule 0"),
+        ("10.0.0.5", "pass rule 1"),
+        ("10.0.0.9", "pass rule 1"),
+        ("10.0.0.10", "block rule 0"),
+    ] {
+        check_main(main, &[(&format!("in en0 icmp {source} 192.0.2.10"), expected)]);
+    }
+    check_main(main, &[("in en0 udp 2001:db8::5:7 2001:db8::1:80", "block rule 0")]);
+}
+
+#[test]
+fn a_packet_needs_what_its_header_has() {
+    let read = |more: serde_json::Value| {
+        let mut packet =
+            serde_json::json!({ "dir": "in", "if": "en0", "src": "10.0.0.1", "dst": "10.0.0.2" });
+        for (key, value) in more.as_object().expect("fields") {
+            packet[key] = value.clone();
+        }
+        serde_json::from_value::<nixvol_net::pf::eval::Packet>(packet).map(|packet| packet.protocol())
+    };
+    use serde_json::json;
+    for (name, number) in [("gre", 47), ("esp", 50), ("ah", 51), ("icmp", 1), ("47", 47)] {
+        assert_eq!(read(json!({ "proto": name })).expect("a packet"), number);
+    }
+    for more in [
+        json!({ "proto": "tcp" }),
+        json!({ "proto": "udp", "sport": 7 }),
+        json!({ "proto": "tcp", "dport": 7 }),
+        // The first fragment has the header.
+        json!({ "proto": "udp", "frag": true, "frag_id": 7, "frag_offset": 0, "frag_len": 80, "frag_more": true }),
+    ] {
+        assert!(read(more.clone()).is_err(), "{more}");
+    }
+    let later = json!({ "proto": "udp", "frag": true, "frag_id": 7, "frag_offset": 80, "frag_len": 80, "frag_more": true });
+    assert_eq!(read(later).expect("a fragment"), 17);
 }
 
 #[test]

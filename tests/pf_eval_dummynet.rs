@@ -203,6 +203,25 @@ fn fragments_skip_the_same_rules_in_an_indexed_list() {
 }
 
 #[test]
+fn ports_are_compared_on_both_sides() {
+    let pipe = |ends: &str, packet: &str| {
+        met(&mut machine(&format!("dummynet out quick proto udp {ends} pipe 7\n"), &[]), packet)
+    };
+    let packet = "out en0 udp 10.0.0.1:7 10.0.0.2:80";
+    let hit = pipe("from any to any", packet);
+    for (ends, hits) in [
+        ("from any to any port 80", true),
+        ("from any to any port 81", false),
+        ("from any port 7 to any", true),
+        ("from any port 8 to any", false),
+        ("from any port 7 to any port 81", false),
+    ] {
+        assert_eq!(pipe(ends, packet) == hit, hits, "{ends}");
+    }
+    assert_ne!(pipe("from any to any", "out en0 icmp 10.0.0.1 10.0.0.2"), hit);
+}
+
+#[test]
 fn the_type_of_service_must_be_equal() {
     let tos = |tos: u8| format!("{PING} {{\"tos\":{tos}}}");
     let rule = "in inet all tos 0x10";

@@ -103,6 +103,76 @@ fn segments_outside_the_window_are_dropped() {
     );
 }
 
+/// A connection to the web server, and a segment of either side with further fields.
+fn there(flags: &str, more: &str) -> String {
+    format!("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 {flags}{{{more}}}")
+}
+
+fn back(flags: &str, more: &str) -> String {
+    format!("out en0 tcp 192.0.2.10:80 10.0.0.1:40000 {flags}{{{more}}}")
+}
+
+fn check_segments(sequence: &[(String, &str)]) {
+    let sequence: Vec<(&str, &str)> =
+        sequence.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check_main("pass in proto tcp to port 80\n", &sequence);
+}
+
+#[test]
+fn a_connection_that_both_sides_have_ended_is_reopened_by_a_syn() {
+    check_segments(&[
+        (there("S", r#""seq":100"#), "pass rule 0"),
+        (back("SA", r#""seq":500,"ack":101"#), "pass state 0"),
+        (there("A", r#""seq":101,"ack":501"#), "pass state 0"),
+        (there("FA", r#""seq":101,"ack":501"#), "pass state 0"),
+        (back("FA", r#""seq":501,"ack":102"#), "pass state 0"),
+        // The server's FIN is not acknowledged yet: to pf the server has not ended.
+        (there("A", r#""seq":102,"ack":502"#), "pass state 0"),
+        (there("S", r#""seq":900"#), "pass rule 0"),
+    ]);
+}
+
+#[test]
+fn only_a_bare_reset_may_acknowledge_nothing() {
+    for (flags, expected) in [("A", "block state"), ("PA", "block state"), ("RA", "pass state 0")] {
+        check_segments(&[
+            (there("S", r#""seq":100"#), "pass rule 0"),
+            (back("SA", r#""seq":1500000000,"ack":101"#), "pass state 0"),
+            (there("A", r#""seq":101,"ack":1500000001"#), "pass state 0"),
+            (there(flags, r#""seq":101,"ack":0"#), expected),
+        ]);
+    }
+}
+
+#[test]
+fn a_window_moves_with_what_is_acknowledged() {
+    check_segments(&[
+        (there("S", r#""seq":0"#), "pass rule 0"),
+        (back("SA", r#""seq":500,"ack":1"#), "pass state 0"),
+        (there("A", r#""seq":1,"ack":501"#), "pass state 0"),
+        (there("PA", r#""seq":1,"ack":501,"len":900000000"#), "pass state 0"),
+        (back("A", r#""seq":501,"ack":900000001"#), "pass state 0"),
+        (there("PA", r#""seq":900000001,"ack":501,"len":900000000"#), "pass state 0"),
+        // Beyond what the server has room for.
+        (there("PA", r#""seq":1800000001,"ack":501,"len":900000000"#), "block state"),
+        (back("A", r#""seq":501,"ack":1800000001"#), "pass state 0"),
+        (there("PA", r#""seq":1800000001,"ack":501,"len":900000000"#), "pass state 0"),
+    ]);
+}
+
+#[test]
+fn a_closed_window_still_takes_one_byte() {
+    for (length, expected) in [(1, "pass state 0"), (2, "block state")] {
+        check_segments(&[
+            (there("S", r#""seq":100"#), "pass rule 0"),
+            (back("SA", r#""seq":500,"ack":101,"win":0"#), "pass state 0"),
+            (there("A", r#""seq":101,"ack":501,"win":0"#), "pass state 0"),
+            (back("A", r#""seq":501,"ack":101,"win":0"#), "pass state 0"),
+            (there("PA", &format!(r#""seq":101,"ack":501,"len":{length}"#)), expected),
+        ]);
+    }
+}
+
 #[test]
 fn a_rule_has_as_many_states_as_its_limit() {
     check_main(
@@ -220,4 +290,43 @@ fn killed_states_are_removed_and_their_slots_reused() {
         assert_eq!((odd, machine.states()), (50, 50));
         assert_eq!(machine.kill(|talk| talk.direction == Direction::Out), 50);
     }
+}
+
+#[test]
+fn other_protocols_last_longer_once_both_sides_were_answered() {
+    let (there, back) = ("out en0 gre 10.0.0.1 8.8.8.8", "in en0 gre 8.8.8.8 10.0.0.1");
+    for (packets, seconds) in
+        [(&[there][..], 60), (&[there, back], 30), (&[there, there], 30), (&[there, back, there], 60)]
+    {
+        let mut machine = machine("pass all\n", &[]);
+        machine.tell_time(0);
+        for packet_text in packets {
+            machine.eval(&packet(packet_text));
+        }
+        machine.tell_time(seconds - 1);
+        assert_eq!(machine.states(), 1, "{packets:?}");
+        machine.tell_time(seconds + 1);
+        assert_eq!(machine.states(), 0, "{packets:?}");
+    }
+}
+
+#[test]
+fn a_rule_limits_the_states_of_a_source_and_the_sources() {
+    let web = |source: &str, port: u16| format!("in en0 udp {source}:{port} 192.0.2.10:80");
+    let count = |options: &str, packets: &[String]| {
+        let mut machine = machine(&format!("pass in all keep state ({options})\n"), &[]);
+        for text in packets {
+            machine.eval(&packet(text));
+        }
+        machine.states()
+    };
+    let packets: Vec<String> = (1..=4)
+        .flat_map(|port| ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|source| web(source, port)))
+        .collect();
+    assert_eq!(count("source-track rule", &packets), 12);
+    assert_eq!(count("source-track rule, max-src-states 2", &packets), 6);
+    assert_eq!(count("source-track rule, max-src-nodes 2", &packets), 8);
+    assert_eq!(count("source-track rule, max-src-nodes 1, max-src-states 3", &packets), 3);
+    assert_eq!(count("max 5", &packets), 5);
+    assert_eq!(count("source-track global", &packets), 12);
 }

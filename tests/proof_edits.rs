@@ -647,7 +647,7 @@ fn no_edit_that_changes_a_verdict_is_proven() {
 }
 
 /// Converts a packet of the evaluator to one of the packet sets.
-fn asked(packet: &Packet) -> packets::WitnessPacket {
+pub fn asked(packet: &Packet) -> packets::WitnessPacket {
     let hook = &packet.hooks[0];
     let mut asked = packets::WitnessPacket {
         direction: if hook.direction == Direction::In {

@@ -235,6 +235,9 @@ pub fn settled(kernel: &str) -> Vec<String> {
     records
 }
 
+/// The names that the tunnel to other Macs has in tests.
+pub const TUNNELS: [&str; 2] = ["utun7", "utun9"];
+
 /// The commands that change the Mac and name something that is not ours.
 pub fn foreign(journal: &[Call]) -> Vec<String> {
     let unit = |name: &str, cloner: &str, from: u32| {
@@ -256,8 +259,8 @@ pub fn foreign(journal: &[Call]) -> Vec<String> {
                     })
             }
             ["route", "-n", "add" | "delete", "-net", net, "-interface", name] => {
-                // A provider on vmnet is routed to vmnet's own bridge.
-                address(net) && (made(name) || unit(name, "bridge", 100))
+                // A provider on vmnet is routed to vmnet's own bridge, one on another Mac to the tunnel.
+                address(net) && (made(name) || unit(name, "bridge", 100) || TUNNELS.contains(name))
             }
             ["dnctl", "pipe", "delete", number] | ["dnctl", "pipe", number, "config", ..] => {
                 number.parse().is_ok_and(|number: u16| (20_000..=29_999).contains(&number))

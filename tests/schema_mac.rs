@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::examples::commands;
 use crate::lab::Lab;
+use crate::manager_mesh::{ALLOWED, KEY, answer, answers, bring_up, now, two_macs};
 use crate::network::{Network, slow, small, topology};
 use crate::replay::rows;
 use crate::schema::{OUTPUTS, schema_of};
@@ -131,6 +132,25 @@ fn play(seen: &mut Seen, network: &Network, mut input: Value) {
     }
 }
 
+/// A Mac with another one, which is in every state.
+fn beside_another_mac(seen: &mut Seen) {
+    let network = Network::new(&two_macs());
+    network.ok("start");
+    look(seen, &network, "waiting");
+    bring_up(&network, "utun7");
+    network.ok("reconcile");
+    look(seen, &network, "unknown");
+    let at = "192.168.1.20:51820";
+    let states = [("new", KEY, 0), ("connected", KEY, now()), ("away", KEY, now() - 999)];
+    for (name, key, handshake) in states.into_iter().chain([("stranger", &*"22".repeat(32), now())]) {
+        answers(&network, "utun7", &answer(key, at, handshake, &ALLOWED));
+        look(seen, &network, name);
+    }
+    network.mac.remove("if\tutun7\t");
+    network.ok("stop");
+    look(seen, &network, "alone");
+}
+
 #[test]
 fn manager_output_matches_its_schemas() {
     let mut seen = Seen::default();
@@ -180,6 +200,7 @@ fn manager_output_matches_its_schemas() {
     network.ok("start");
     network.mac.add("lost\t10.0.0.0/16\t10.1.0.0/16");
     probed(&mut seen, &network, "apart");
+    beside_another_mac(&mut seen);
     // Only the lab watches values.
     seen.assert_all(&["Moment=\"watch\"", "scenario.name", "scenario.value"]);
 }

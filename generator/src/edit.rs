@@ -24,7 +24,7 @@ use rowan::ast::AstNode;
 use serde_json::{Value, json};
 
 use crate::source::find::{Definition, bytes};
-pub use change::{Change, EntryKind, ListOption};
+pub use change::{Change, EntryKind, ListOption, ProviderLists};
 pub use declared::{Declared, Unknown};
 pub use file::NixFile;
 use file::is_preset_file;
@@ -77,10 +77,26 @@ impl NixFile<'_> {
                     return Err(Refused::new(Why::IsThere { name, provider }));
                 }
                 let fields = vec![("provider", json!(provider)), ("address", json!(address))];
-                self.set_fields(name, &fields, declaration, line)?
+                self.set_fields(EntryKind::Volume, name, &fields, declaration, line)?
+            }
+            Change::MoveProvider { name: _, mac: _, lists } => self.set_lists(lists, declaration)?,
+            Change::WithMacs { change, lists } => {
+                let text = self.changed(change, declaration, line)?;
+                let rest = self.again(&text)?;
+                return Ok(items::all_made(rest.set_lists(lists, declaration)?, &text));
             }
         };
         Ok(items::all_made(splices, self.text))
+    }
+
+    /// The edits that give Macs these providers.
+    fn set_lists(&self, lists: &change::ProviderLists, declaration: &Value) -> Result<Vec<Splice>, Refused> {
+        let mut splices = Vec::new();
+        for (mac, list) in lists {
+            let fields = vec![("providers", json!(list))];
+            splices.extend(self.set_fields(EntryKind::Mac, mac, &fields, declaration, None)?);
+        }
+        Ok(splices)
     }
 
     /// Parses the edited text and checks its effect: every declaration being edited must equal its old value with the

@@ -37,7 +37,7 @@ pub const WARNINGS: &[Page] = pages! { "W001" "W002" "W003" "W004" };
 
 /// The guides.
 pub const GUIDES: &[Page] = pages! {
-    "options" "policy" "conditions" "run" "manager" "macos" "review" "lab" "scenario" "serve" "json" "migration"
+    "options" "policy" "conditions" "macs" "run" "manager" "macos" "review" "lab" "scenario" "serve" "json" "migration"
 };
 
 /// The topic of the table of all codes.

@@ -104,6 +104,8 @@ pub struct Kernel {
     pub spares_dummynet: bool,
     /// Whether pfctl rejects `extfilter`.
     pub lacks_extfilter: bool,
+    /// What WireGuard answers at the socket of each tunnel, by interface.
+    pub wireguard: BTreeMap<String, String>,
     /// Pairs of source and destination networks whose packets are lost, whatever pf decides.
     pub lost: Vec<(Ipv4Net, Ipv4Net)>,
     pub pf_enabled: bool,
@@ -247,6 +249,9 @@ impl Kernel {
         for (number, pipe) in &self.pipes {
             let _ = writeln!(t, "pipe\t{number}\t{}\t{}\t{}", pipe.delay, pipe.loss, pipe.rate);
         }
+        for (name, answer) in &self.wireguard {
+            let _ = writeln!(t, "wireguard\t{name}\t{}", escape(answer));
+        }
         for (from, to) in &self.lost {
             let _ = writeln!(t, "lost\t{from}\t{to}");
         }
@@ -337,6 +342,9 @@ impl Kernel {
             }
             "lacks" => self.lacks_extfilter = *f.get(1)? == "extfilter",
             "spares" => self.spares_dummynet = *f.get(1)? == "dummynet",
+            "wireguard" => {
+                self.wireguard.insert((*f.get(1)?).to_owned(), unescape(f.get(2)?));
+            }
             "lost" => self.lost.push((f.get(1)?.parse().ok()?, f.get(2)?.parse().ok()?)),
             "pf" => self.pf_enabled = *f.get(1)? == "1",
             "token" => {

@@ -1,6 +1,7 @@
 //! The small commands: sysctl, mount, scutil, launchctl, ping, nc, ls, sw_vers.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -301,7 +302,30 @@ pub fn ping(kernel: &mut Kernel, args: &[&str]) -> Answer {
     answer
 }
 
+/// `nc -U`: sends standard input to a Unix socket, and prints what comes back. WireGuard answers `get=1` and an empty
+/// line at `/var/run/wireguard/NAME.sock`, while its interface is there.
+fn socket(kernel: &Kernel, path: &str) -> Answer {
+    let mut asked = String::new();
+    let _ = std::io::stdin().read_to_string(&mut asked);
+    let name = path.strip_prefix("/var/run/wireguard/").and_then(|file| file.strip_suffix(".sock"));
+    let answer =
+        name.filter(|name| kernel.interface(name).is_some()).and_then(|name| kernel.wireguard.get(name));
+    match answer {
+        Some(answer) if asked == "get=1\n\n" => Answer { out: answer.clone(), ..Answer::default() },
+        Some(_) => Answer { out: "errno=1\n\n".to_owned(), ..Answer::default() },
+        None => Answer::fail(
+            1,
+            format!(
+                "nc: unix connect failed: No such file or directory\nnc: {path}: No such file or directory"
+            ),
+        ),
+    }
+}
+
 pub fn nc(kernel: &mut Kernel, args: &[&str]) -> Answer {
+    if let ["-U", "-w", "2", path] = args {
+        return socket(kernel, path);
+    }
     let [.., to, port] = args else {
         return Answer::fail(1, "usage: nc [-z] [-G seconds] [-s source] host port");
     };

@@ -51,6 +51,7 @@ Exit: 0 added, 2 not; the file is then as it was.")]
   nixvol-net add provider hetzner --file configuration.nix
   nixvol-net add provider lab --network 172.20.0.0/16 --gateway 172.20.0.1/24 \\
     --no-internet --file configuration.nix
+  nixvol-net add provider hetzner --mac studio --file macs.nix
 
 Exit: 0 added, 2 not; the file is then as it was.")]
     Provider {
@@ -74,6 +75,38 @@ Exit: 0 added, 2 not; the file is then as it was.")]
         /// The region of a cloud that it stands for, as us-east-1 (see `nixvol-net help conditions`).
         #[arg(long, value_name = "REGION")]
         region: Option<String>,
+        /// The Mac that it is on, if the declaration has several.
+        #[arg(long, value_name = "NAME")]
+        mac: Option<String>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: EditTarget,
+    },
+    /// Add one of several Macs. It gets providers from the others (see `nixvol-net help macs`).
+    #[command(after_help = "Examples:
+  nixvol-net add mac mini --provider gcp --endpoint 192.168.1.20:51820 \\
+    --public-key HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw= \\
+    --address 100.127.0.2 --file macs.nix
+
+Exit: 0 added, 2 not; the file is then as it was.")]
+    Mac {
+        /// The Mac's name.
+        name: String,
+        /// A provider that is on it; repeat it, or write `A,B`, for more. Other Macs lose it.
+        #[arg(long = "provider", value_name = "NAME", value_delimiter = ',', required = true, add = ArgValueCompleter::new(complete::providers))]
+        providers: Vec<String>,
+        /// Where its WireGuard is reached: HOST:PORT.
+        #[arg(long, value_name = "HOST:PORT")]
+        endpoint: String,
+        /// Its public key, as `wg pubkey` prints it.
+        #[arg(long, value_name = "KEY")]
+        public_key: String,
+        /// Its address in the tunnel, in no provider's network.
+        #[arg(long)]
+        address: Ipv4Addr,
+        /// The UDP port on which its WireGuard listens [default: that of the endpoint]
+        #[arg(long, value_name = "PORT")]
+        listen_port: Option<u16>,
         /// The file, and how to edit it.
         #[command(flatten)]
         target: EditTarget,
@@ -189,6 +222,21 @@ Exit: 0 removed, 2 not; the file is then as it was.")]
         #[command(flatten)]
         target: EditTarget,
     },
+    /// Remove one of several Macs. Another one gets its providers.
+    #[command(after_help = "Examples:
+  nixvol-net remove mac laptop --to studio --dry-run --file macs.nix
+
+Exit: 0 removed, 2 not; the file is then as it was.")]
+    Mac {
+        /// The Mac's name.
+        name: String,
+        /// The Mac that gets its providers.
+        #[arg(long, value_name = "MAC")]
+        to: Option<String>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: EditTarget,
+    },
     /// Remove a link: by its number, as in `explain` and `check`, or by its endpoints.
     #[command(after_help = "Examples:
   nixvol-net remove link links.1 --file configuration.nix
@@ -296,6 +344,22 @@ Exit: 0 moved, 2 not; the file is then as it was.")]
         /// Its address there [default: the provider's next free one]
         #[arg(long)]
         address: Option<Ipv4Addr>,
+        /// The file, and how to edit it.
+        #[command(flatten)]
+        target: EditTarget,
+    },
+    /// Move a provider to another of several Macs, with its volumes.
+    #[command(after_help = "Examples:
+  nixvol-net move provider lab --to studio --file macs.nix
+
+Exit: 0 moved, 2 not; the file is then as it was.")]
+    Provider {
+        /// The provider's name.
+        #[arg(add = ArgValueCompleter::new(complete::providers))]
+        name: String,
+        /// Its new Mac.
+        #[arg(long, value_name = "MAC")]
+        to: String,
         /// The file, and how to edit it.
         #[command(flatten)]
         target: EditTarget,

@@ -3,7 +3,9 @@
 
 mod effect;
 mod fields;
+mod macs;
 mod opened;
+mod views;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ pub fn add(what: &Add) -> Result<ExitCode> {
     let target = match what {
         Add::Volume { target, .. }
         | Add::Provider { target, .. }
+        | Add::Mac { target, .. }
         | Add::Link { target, .. }
         | Add::Expect { target, .. } => target,
     };
@@ -36,9 +39,15 @@ pub fn add(what: &Add) -> Result<ExitCode> {
             Add::Expect { .. } => {
                 Change::AddItem { list: ListOption::Expect, fields: fields::expectation(what) }
             }
-            Add::Provider { name, .. } => {
+            Add::Provider { name, mac, .. } => {
+                let lists = edit.lists_with_new(name, mac.as_deref())?;
                 let Some(fields) = edit.provider(what)? else { return Ok(None) };
-                Change::Add { kind: EntryKind::Provider, name: name.clone(), fields }
+                macs::with(Change::Add { kind: EntryKind::Provider, name: name.clone(), fields }, lists)
+            }
+            Add::Mac { name, providers, .. } => {
+                let fields = fields::mac(what);
+                let lists = edit.lists_without(providers);
+                macs::with(Change::Add { kind: EntryKind::Mac, name: name.clone(), fields }, lists)
             }
             Add::Volume { name, .. } => {
                 let Some(fields) = edit.volume(what)? else { return Ok(None) };
@@ -56,7 +65,11 @@ pub fn remove(what: &Remove) -> Result<ExitCode> {
             with(target, |_| Ok(Some(Change::Remove { kind: EntryKind::Volume, name: name.clone() })))
         }
         Remove::Provider { name, target } => {
-            with(target, |_| Ok(Some(Change::Remove { kind: EntryKind::Provider, name: name.clone() })))
+            let change = Change::Remove { kind: EntryKind::Provider, name: name.clone() };
+            with(target, |edit| Ok(Some(macs::with(change, edit.lists_without(std::slice::from_ref(name))))))
+        }
+        Remove::Mac { name, to, target } => {
+            with(target, |edit| edit.mac_to_remove(name, to.as_deref()).map(Some))
         }
         Remove::Link { target, .. } | Remove::Expect { target, .. } => {
             with(target, |edit| edit.item_to_remove(what).map(Some))
@@ -80,7 +93,12 @@ struct Names<'a> {
 
 /// Runs `move`.
 pub fn relocate(what: &Move) -> Result<ExitCode> {
-    let Move::Volume { name, to, address, target } = what;
+    let (name, to, address, target) = match what {
+        Move::Volume { name, to, address, target } => (name, to, address, target),
+        Move::Provider { name, to, target } => {
+            return with(target, |edit| edit.provider_to_move(name, to).map(Some));
+        }
+    };
     with(target, |edit| {
         let mut at = *address;
         if at.is_none() {
@@ -156,18 +174,27 @@ impl OpenedFile<'_> {
         };
         let mut effects = Vec::new();
         for (configuration, declaration) in &self.declarations {
-            let after = match read(&change.applied(declaration)) {
-                Ok(after) => after,
-                Err(rejected) => {
-                    let exit = reject(&self.source, &rejected);
-                    self.note_of_part(&rejected);
-                    return Ok(exit);
+            for (mac, view) in views::views(&change.applied(declaration)) {
+                let after = match read(&view) {
+                    Ok(after) => after,
+                    Err(rejected) => {
+                        let exit = reject(&self.source, &rejected);
+                        self.note_of_part(&rejected);
+                        return Ok(exit);
+                    }
+                };
+                if !expect::are_met(&after)? {
+                    return Ok(ExitCode::from(BAD_INPUT));
                 }
-            };
-            if !expect::are_met(&after)? {
-                return Ok(ExitCode::from(BAD_INPUT));
+                let mut before = views::views(declaration);
+                let known = before.iter().position(|(known, _)| *known == mac);
+                // The first Mac, and the last one that stays, are compared with the declaration for one Mac.
+                let known = known.or((before.len() == 1 || mac.is_none()).then_some(0));
+                // A Mac that is new has nothing to compare with.
+                let Some((_, before)) = known.map(|at| before.swap_remove(at)) else { continue };
+                let name = mac.as_deref().unwrap_or(configuration);
+                effects.push(Effect::of(name, read(&before).ok().as_ref(), &after));
             }
-            effects.push(Effect::of(configuration, read(declaration).ok().as_ref(), &after));
         }
         let diff = TextDiff::from_lines(self.text, edited.as_str());
         let diff = diff.unified_diff().header(&self.name, &self.name).to_string();
@@ -213,7 +240,9 @@ impl OpenedFile<'_> {
             Remove::Expect { expect, from, to, protocol, ports, target: _ } => {
                 (ListOption::Expect, expect.map(|it| it.0), (from, to, protocol, ports))
             }
-            Remove::Volume { .. } | Remove::Provider { .. } => bail!("neither a link nor an expectation"),
+            Remove::Volume { .. } | Remove::Provider { .. } | Remove::Mac { .. } => {
+                bail!("neither a link nor an expectation")
+            }
         };
         let (option, (from, to, protocol, ports)) = (list.option(), ends);
         let items = self.declaration()[option].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -286,6 +315,11 @@ fn said(change: &Change) -> String {
         Change::Rename { kind, old, new } => format!("renamed {} `{old}` to `{new}`", kind.word()),
         Change::Move { name, provider, address } => {
             format!("moved volume `{name}` to provider `{provider}`: address {address}")
+        }
+        Change::MoveProvider { name, mac, lists: _ } => format!("moved provider `{name}` to Mac `{mac}`"),
+        Change::WithMacs { change, lists } => {
+            let lists = lists.iter().map(|(mac, list)| format!("; Mac `{mac}` has {}", list.join(", ")));
+            format!("{}{}", said(change), lists.collect::<String>())
         }
     }
 }

@@ -80,7 +80,7 @@ use Form::{Foreign, Lines, Manager, Served, Whole};
 const KNOWN: &[(&str, Form, Make)] = &[
     ("render", Whole, of::<printed::Render>),
     ("verify", Whole, of::<printed::Verify>),
-    ("test", Whole, of::<printed::Test>),
+    ("test", Whole, of::<printed::TestSchema>),
     ("check", Whole, of::<printed::CheckSchema>),
     ("explain", Whole, of::<printed::ExplainSchema>),
     ("diff", Whole, of::<Difference>),

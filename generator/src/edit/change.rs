@@ -11,6 +11,8 @@ pub enum EntryKind {
     Provider,
     /// A volume.
     Volume,
+    /// One of several Macs.
+    Mac,
 }
 
 impl EntryKind {
@@ -19,6 +21,7 @@ impl EntryKind {
         match self {
             EntryKind::Provider => "providers",
             EntryKind::Volume => "volumes",
+            EntryKind::Mac => "macs",
         }
     }
 
@@ -27,6 +30,7 @@ impl EntryKind {
         match self {
             EntryKind::Provider => "provider",
             EntryKind::Volume => "volume",
+            EntryKind::Mac => "Mac",
         }
     }
 }
@@ -61,10 +65,13 @@ impl ListOption {
     }
 }
 
+/// The new lists of providers of some Macs, by the name of the Mac.
+pub type ProviderLists = Vec<(String, Vec<String>)>;
+
 /// A change to a declaration.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Adds a provider or volume.
+    /// Adds a provider, volume or Mac.
     Add {
         /// The kind of entry.
         kind: EntryKind,
@@ -80,7 +87,7 @@ pub enum Change {
         /// Its fields.
         fields: Fields,
     },
-    /// Removes a provider or volume.
+    /// Removes a provider, volume or Mac.
     Remove {
         /// The kind of entry.
         kind: EntryKind,
@@ -112,6 +119,22 @@ pub enum Change {
         /// Its address in the new provider's network.
         address: String,
     },
+    /// Moves a provider to another Mac.
+    MoveProvider {
+        /// The name of the provider.
+        name: String,
+        /// Its new Mac.
+        mac: String,
+        /// The providers of the Macs that this changes.
+        lists: ProviderLists,
+    },
+    /// Another change, with the providers of the Macs that it changes.
+    WithMacs {
+        /// The other change.
+        change: Box<Change>,
+        /// The providers of these Macs behind it.
+        lists: ProviderLists,
+    },
 }
 
 impl Change {
@@ -133,6 +156,12 @@ impl Change {
                 if let Some(entries) = changed.get_mut(kind.option()).and_then(Value::as_object_mut) {
                     entries.remove(name);
                 }
+                // Without any, there is one Mac, as if the option were absent.
+                if changed.get("macs") == Some(&json!({}))
+                    && let Some(fields) = changed.as_object_mut()
+                {
+                    fields.remove("macs");
+                }
             }
             Change::RemoveItem { list, index } => {
                 if let Some(items) = changed.get_mut(list.option()).and_then(Value::as_array_mut)
@@ -148,8 +177,21 @@ impl Change {
                     volume["address"] = json!(address);
                 }
             }
+            Change::MoveProvider { name: _, mac: _, lists } => set_lists(&mut changed, lists),
+            Change::WithMacs { change, lists } => {
+                changed = change.applied(declaration);
+                set_lists(&mut changed, lists);
+            }
         }
         changed
+    }
+}
+
+fn set_lists(declaration: &mut Value, lists: &ProviderLists) {
+    for (mac, list) in lists {
+        if let Some(mac) = declaration["macs"].get_mut(mac) {
+            mac["providers"] = json!(list);
+        }
     }
 }
 
@@ -184,6 +226,12 @@ fn renamed(declaration: &mut Value, kind: EntryKind, old: &str, new: &str) {
 /// Calls `found` for every place of a declaration that may refer to a provider or volume by name, with its path and its
 /// value.
 pub fn mentions(declaration: &mut Value, kind: EntryKind, found: &mut dyn FnMut(&str, &mut Value)) {
+    if kind == EntryKind::Mac {
+        if let Some(name) = declaration.get_mut("mac") {
+            found("mac", name);
+        }
+        return;
+    }
     for list in ListOption::ALL {
         let items = declaration.get_mut(list.option()).and_then(Value::as_array_mut);
         for (index, item) in items.into_iter().flatten().enumerate() {

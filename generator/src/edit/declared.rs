@@ -47,9 +47,10 @@ impl PartialEq for Unknown {
 }
 
 /// Options whose values are attribute sets with an entry per name.
-const PARTS: [&str; 2] = ["providers", "volumes"];
+const PARTS: [&str; 3] = ["providers", "volumes", "macs"];
 /// Options that the input has as plain values under the same name.
-const SCALARS: [&str; 6] = ["base", "stateDir", "logFile", "anchor", "allowOverlap", "reconcileInterval"];
+const SCALARS: [&str; 7] =
+    ["mac", "base", "stateDir", "logFile", "anchor", "allowOverlap", "reconcileInterval"];
 
 /// The definitions of each entry, by option and name: the priorities of the option and of the entry, and its byte
 /// offset.
@@ -272,7 +273,7 @@ impl Reader {
             .settled(&["presetBase"])
             .and_then(|leaf| leaf.value.as_str()?.parse::<ipnet::Ipv4Net>().ok());
         for part in PARTS {
-            for (name, fields) in preset[part].as_object().into_iter().flatten() {
+            for (name, fields) in preset.get(part).and_then(Value::as_object).into_iter().flatten() {
                 self.entry(part, name, [PLAIN; 2], None);
                 for (field, value) in fields.as_object().into_iter().flatten() {
                     let path = vec![part.to_owned(), name.clone(), field.clone()];
@@ -363,6 +364,9 @@ impl Reader {
             }
             let items: Vec<Value> = items.into_iter().map(|(_, item, _)| without_nulls(item)).collect();
             json.insert(option.to_owned(), Value::Array(items));
+        }
+        if json["macs"] == json!({}) {
+            json.remove("macs");
         }
         Declared { json: Value::Object(json), places, unknown: self.unknown, preset }
     }

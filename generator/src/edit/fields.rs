@@ -15,15 +15,15 @@ use super::write::{Fields, quoted_name};
 use crate::source::find::bytes;
 
 impl NixFile<'_> {
-    /// The edits that give the fields of a volume these values.
+    /// The edits that give the fields of an entry these values.
     pub(super) fn set_fields(
         &self,
+        kind: EntryKind,
         name: &str,
         fields: &Fields,
         declaration: &Value,
         line: Option<usize>,
     ) -> Result<Vec<Splice>, Refused> {
-        let kind = EntryKind::Volume;
         let (mut splices, mut missing) = (Vec::new(), Fields::new());
         for (field, value) in fields {
             match self.leaf(kind, name, field)? {

@@ -80,6 +80,7 @@ impl Refused {
             return self;
         }
         self.instead = match (&self.why, change) {
+            (_, Change::WithMacs { change, lists: _ }) => return self.instead(change),
             (_, Change::Add { kind, name, fields }) => Some(entry(*kind, name, fields)),
             (Why::PresetLinks, Change::AddItem { list, fields }) => {
                 Some(item(*list, fields, "lib.mkDefault "))
@@ -89,6 +90,12 @@ impl Refused {
                 let fields =
                     vec![("provider", provider.as_str().into()), ("address", address.as_str().into())];
                 Some(entry(EntryKind::Volume, name, &fields))
+            }
+            (_, Change::MoveProvider { name: _, mac: _, lists }) => {
+                let one = |(mac, list): &(String, Vec<String>)| {
+                    entry(EntryKind::Mac, mac, &vec![("providers", list.clone().into())])
+                };
+                Some(lists.iter().map(one).collect::<Vec<_>>().join("\n"))
             }
             (_, Change::Remove { .. } | Change::RemoveItem { .. } | Change::Rename { .. }) => None,
         };

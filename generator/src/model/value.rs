@@ -127,6 +127,17 @@ impl PublicKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The key in hexadecimal, as WireGuard's own interface writes it.
+    pub fn hexadecimal(&self) -> String {
+        let bytes = BASE64.decode(&self.0).unwrap_or_default();
+        let mut text = String::with_capacity(2 * bytes.len());
+        for byte in bytes {
+            let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+            text.extend([digit(byte >> 4), digit(byte & 0xf)]);
+        }
+        text
+    }
 }
 
 /// A normalized absolute path without control characters, so that it fits on one line of any file.

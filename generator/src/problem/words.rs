@@ -216,34 +216,43 @@ impl ProblemKind {
                 "`mac` says which of several Macs this is, but there is no `macs`".to_owned()
             }
             ProblemKind::ProviderOnNoMac { provider } => {
-                format!("provider `{provider}` is on none of the Macs")
+                format!("provider `{}` is on none of the Macs", Harmless(provider))
             }
             ProblemKind::ProviderOnTwoMacs { provider, first, second } if first == second => {
-                format!("provider `{provider}` is listed twice for Mac `{first}`")
+                format!("provider `{}` is listed twice for Mac `{}`", Harmless(provider), Harmless(first))
             }
             ProblemKind::ProviderOnTwoMacs { provider, first, second } => {
-                format!("provider `{provider}` is on two Macs, `{first}` and `{second}`")
+                format!(
+                    "provider `{}` is on two Macs, `{}` and `{}`",
+                    Harmless(provider),
+                    Harmless(first),
+                    Harmless(second)
+                )
             }
             ProblemKind::Endpoint { found } => format!("{} is not a host and a port", Quoted(found)),
             ProblemKind::EndpointInside { found, provider, network } => format!(
-                "the endpoint {} lies in the network `{network}` of provider `{provider}`, which is reached through tunnels",
-                Quoted(found)
+                "the endpoint {} lies in the network `{network}` of provider `{}`, which is reached through tunnels",
+                Quoted(found),
+                Harmless(provider)
             ),
             ProblemKind::EndpointTaken { found, by } => {
-                format!("the endpoint {} is that of Mac `{by}` already", Quoted(found))
+                format!("the endpoint {} is that of Mac `{}` already", Quoted(found), Harmless(by))
             }
             ProblemKind::PublicKey { found } => format!("{} is not a WireGuard public key", Quoted(found)),
-            ProblemKind::PublicKeyTaken { by } => format!("the public key is that of Mac `{by}` already"),
+            ProblemKind::PublicKeyTaken { by } => {
+                format!("the public key is that of Mac `{}` already", Harmless(by))
+            }
             ProblemKind::MeshAddressReserved { address, reserved, what } => {
                 format!("the tunnel address `{address}` lies in `{reserved}`, which is {what}")
             }
             ProblemKind::MeshAddressInside { address, provider, network } => {
                 format!(
-                    "the tunnel address `{address}` lies in the network `{network}` of provider `{provider}`"
+                    "the tunnel address `{address}` lies in the network `{network}` of provider `{}`",
+                    Harmless(provider)
                 )
             }
             ProblemKind::MeshAddressTaken { address, by } => {
-                format!("the tunnel address `{address}` is that of Mac `{by}` already")
+                format!("the tunnel address `{address}` is that of Mac `{}` already", Harmless(by))
             }
             ProblemKind::PublicSpace { found } => {
                 format!(

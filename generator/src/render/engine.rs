@@ -53,6 +53,7 @@ pub const TEMPLATES: &[(&str, &str)] = &[
     ("serve/traffic.html", include_str!("../../../templates/serve/traffic.html.j2")),
     ("script/ends.awk", include_str!("../../../templates/script/ends.awk.j2")),
     ("script/families.table", include_str!("../../../templates/script/families.table.j2")),
+    ("script/mesh.awk", include_str!("../../../templates/script/mesh.awk.j2")),
     ("script/metrics.awk", include_str!("../../../templates/script/metrics.awk.j2")),
     ("script/report.awk", include_str!("../../../templates/script/report.awk.j2")),
 ];

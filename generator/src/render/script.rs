@@ -19,8 +19,9 @@
 //! | `pfctl-anchor-tables` | `pfctl -a ANCHOR -s Tables`; below each name `pfctl -a ANCHOR -t NAME -T show` |
 //! | `dnctl-list` | `dnctl list`; this and the next two only where pipes are declared, or were and may be there |
 //! | `pfctl-dummynet` | `pfctl -s dummynet`: the main ruleset |
-//! | `clock` | `date +%s`; only where something is cut or slow, as the next |
+//! | `clock` | `date +%s`; only where something is cut or slow, as the next, or there are other Macs |
 //! | `pfctl-faults` | `pfctl -a ANCHOR -s nat`, `-s rules` and `-s dummynet` of the anchor of faults, a line `--` between |
+//! | `wireguard` | what WireGuard reports about the tunnel to the other Macs, without secret keys; only where there are any |
 //! | `pfctl-anchor-dummynet` | `pfctl -a ANCHOR -s dummynet` |
 //! | `pfctl-anchor-labels` | `pfctl -a ANCHOR -s labels` |
 //! | `pfctl-info` | `pfctl -s info` |
@@ -37,7 +38,7 @@ use serde::Serialize;
 use super::probes::{ManagerProbe, NOTHING, probes};
 use super::{RenderError, engine};
 use crate::model::{Name, ProviderAttachment, VolumeAttachment};
-use crate::plan::{self, Bridge, Plan, PlannedVolume};
+use crate::plan::{self, Bridge, OtherMac, Plan, PlannedVolume};
 
 /// The manager's awk program that determines which connections end when rules change. It has no placeholders.
 pub const KILL_STEP: &str = include_str!("../../../templates/script/ends.awk.j2");
@@ -53,8 +54,10 @@ struct Manager<'a> {
     networks: Vec<Cloud<'a>>,
     localhost: Localhost<'a>,
     allowed: Vec<Allowed>,
-    /// The address of this Mac in the tunnel to the others, if there are others.
-    mesh: Option<String>,
+    /// The tunnel to the other Macs, if there are others.
+    mesh: Option<Mesh>,
+    peers: Vec<Peer<'a>>,
+    remotes: Vec<Remote<'a>>,
     volumes: Vec<Row<'a>>,
     pipes: Vec<Pipe>,
     mounts: Vec<Mount<'a>>,
@@ -70,6 +73,32 @@ struct Cloud<'a> {
     gateway_length: u8,
     bridge: &'a str,
     attachment: &'static str,
+}
+
+/// The end of the tunnel on this Mac.
+#[derive(Serialize)]
+struct Mesh {
+    address: String,
+    port: u16,
+}
+
+/// Another Mac.
+#[derive(Serialize)]
+struct Peer<'a> {
+    mac: &'a str,
+    address: String,
+    endpoint: String,
+    /// Its public key, in the form of WireGuard's own interface: hexadecimal.
+    key: String,
+}
+
+/// A network that another Mac has.
+#[derive(Serialize)]
+struct Remote<'a> {
+    mac: &'a str,
+    provider: &'a str,
+    network: String,
+    length: u8,
 }
 
 #[derive(Serialize)]
@@ -131,7 +160,12 @@ pub fn manager(plan: &Plan) -> Result<String, RenderError> {
             address: plan.localhost.gateway.addr().to_string(),
         },
         allowed: allowed.collect(),
-        mesh: plan.mesh.as_ref().map(|mesh| mesh.address.to_string()),
+        mesh: plan
+            .mesh
+            .as_ref()
+            .map(|mesh| Mesh { address: mesh.address.to_string(), port: mesh.listen_port }),
+        peers: plan.mesh.iter().flat_map(|mesh| &mesh.peers).map(peer).collect(),
+        remotes: plan.bridges.iter().filter_map(remote).collect(),
         volumes: plan.own_volumes().map(row).collect(),
         pipes: plan.pipes.iter().map(pipe).collect(),
         mounts: plan.volumes.iter().filter_map(mount).collect(),
@@ -153,6 +187,26 @@ fn cloud(bridge: &Bridge) -> Cloud<'_> {
             ProviderAttachment::Vmnet => "vmnet",
         },
     }
+}
+
+fn peer(other: &OtherMac) -> Peer<'_> {
+    // Its networks are those of the remote providers.
+    let OtherMac { mac, endpoint, public_key, address, networks: _ } = other;
+    Peer {
+        mac: mac.as_str(),
+        address: address.to_string(),
+        endpoint: endpoint.to_string(),
+        key: public_key.hexadecimal(),
+    }
+}
+
+fn remote(bridge: &Bridge) -> Option<Remote<'_>> {
+    Some(Remote {
+        mac: bridge.mac.as_ref()?.as_str(),
+        provider: bridge.provider.as_str(),
+        network: bridge.network.addr().to_string(),
+        length: bridge.network.prefix_len(),
+    })
 }
 
 fn row(volume: &PlannedVolume) -> Row<'_> {

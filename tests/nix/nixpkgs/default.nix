@@ -75,6 +75,8 @@ let
     "rust-analyzer"
     "rustfmt"
     "shellcheck"
+    "wireguard-go"
+    "wireguard-tools"
     "zsh"
   ] (name: drv name { });
 

@@ -182,7 +182,6 @@ section == "table" && $1 == "network" {
     next
 }
 section == "table" && $1 == "localhost" { group = $2; groupaddress = $3; next }
-section == "table" && $1 == "mesh" { meshaddress = $2; next }
 section == "table" && $1 == "allow" { allow[++na] = $2; allowlen[na] = $3; next }
 section == "table" && $1 == "mount" { mountpoint[$2] = $3; next }
 section == "table" && $1 == "volume" {
@@ -301,6 +300,117 @@ function destination(text, flags, i, o, n) {
     return 1
 }
 
+# ---- the tunnel to the other Macs
+# The tunnel is the interface that has the address of this Mac in it. wg-quick makes it, with the routes of its AllowedIPs; the
+# kernel removes them with the interface. wg-quick does not notice that `route` failed: a route that was taken while the
+# tunnel came up (a provider was on this Mac until now), or that was removed since, is added here and recorded as ours.
+
+section == "table" && $1 == "mesh" { meshaddress = $2; meshport = $3; next }
+section == "table" && $1 == "peer" { peermac[++npeers] = $2; peeraddress[npeers] = $3; peerendpoint[npeers] = $4; peerkey[npeers] = $5; next }
+section == "table" && $1 == "remote" {
+    p = $3; remote[++nremotes] = p; network[p] = $4 "/" $5; netlen[p] = $5; macof[p] = $2
+    lo[p] = number($4); hi[p] = lo[p] + size($5) - 1
+    next
+}
+
+# What WireGuard says of the tunnel: KEY=VALUE, the lines of a peer behind its public key, `errno=0` at the end.
+section == "wireguard" {
+    i = index($0, "="); k = substr($0, 1, i - 1); line = substr($0, i + 1)
+    if (k == "errno") answered = (line == "0")
+    else if (k == "public_key") { wgpeer = line; wgpeers[line] = 1 }
+    else if (k == "listen_port") wgport = line
+    else if (k == "endpoint" && line ~ /^[][0-9A-Fa-f.:]+$/) wgendpoint[wgpeer] = line
+    else if (k == "last_handshake_time_sec" && line ~ /^[0-9]+$/) wgtime[wgpeer] = line
+    else if (k == "allowed_ip") wgallowed[wgpeer] = wgallowed[wgpeer] " " line " "
+    next
+}
+
+function find_tunnel(i) {
+    if (meshaddress != "") for (i = 1; i <= ni; i++) if (iface[i] != "lo0" && nameable(iface[i]) && ((iface[i], meshaddress) in has)) tunnel = iface[i]
+}
+# The routes of the networks of other Macs. One to an interface that is gone is replaced. One to another interface
+# belongs to the user or to another program: it is reported, and what is meant for the other Mac is refused there.
+function want_remotes(i, p, r) {
+    if (tunnel == "") return
+    for (i = 1; i <= nremotes; i++) {
+        p = remote[i]; r = routed[network[p]]
+        wanted["route", network[p], tunnel] = 1
+        if (r == tunnel || (p in elsewhere)) continue
+        if (r != "" && (r in exists) && !in_ledger("route", network[p], r)) {
+            trouble("mesh " macof[p], "the network " network[p] " of " p " on " macof[p] " is routed to " printable(r) ", not into the tunnel " tunnel "; hint: sudo route -n delete -net " network[p])
+            continue
+        }
+        if (in_ledger("route", network[p], tunnel)) lost("the route " network[p] " into the tunnel " tunnel)
+        if (r != "" && !(r in exists)) { phase = 2; op("unroute", network[p], "-", "-", "remove the route " network[p] " to " printable(r) ", which is gone"); phase = 3 }
+        op("remote", network[p], tunnel, "-", "route " network[p] " of " p " into the tunnel " tunnel)
+    }
+}
+# A provider that was on another Mac until now may still be routed into the tunnel: its bridge could not get the route.
+function free_route(p) {
+    if (tunnel == "" || routed[network[p]] != tunnel || in_ledger("route", network[p], tunnel)) return
+    phase = 2
+    op("unroute", network[p], tunnel, "-", "remove the route " network[p] " into the tunnel " tunnel ": " p " is on this Mac")
+    phase = 3
+}
+# Whether WireGuard has what the declaration says. It matters only while the tunnel is there and answers.
+function judge_mesh(i, k, p, why) {
+    if (tunnel == "" || !answered) return
+    if (wgport != "" && wgport != meshport) why = "it listens on port " wgport ", not on " meshport
+    for (i = 1; i <= npeers; i++) {
+        if (!(peerkey[i] in wgpeers)) { why = why (why == "" ? "" : "; ") "it has no peer with the public key of " peermac[i]; continue }
+        declaredkey[peerkey[i]] = 1
+        if (wgallowed[peerkey[i]] != allowed_ips(i)) why = why (why == "" ? "" : "; ") "the AllowedIPs of " peermac[i] " are others"
+    }
+    for (k in wgpeers) if (!(k in declaredkey)) { strays++ }
+    if (strays && why == "") why = "it has " strays " " (strays > 1 ? "peers" : "peer") " that the declaration does not have"
+    if (why != "") caution("mesh", "the tunnel " tunnel " is not as declared: " why "; it keeps its configuration until it is restarted: sudo wg-quick down nixvol; sudo wg-quick up nixvol (without nix-darwin: wg-quick up " quote(P["base"] "/networking/wireguard/nixvol.conf") ")")
+}
+# The AllowedIPs of a peer, in any order: those of WireGuard if they are the declared ones, else nothing that it prints.
+function allowed_ips(i, k, n, w, m) {
+    n = 1
+    if (!index(wgallowed[peerkey[i]], " " peeraddress[i] "/32 ")) return "-"
+    for (k = 1; k <= nremotes; k++) if (macof[remote[k]] == peermac[i]) { n++; if (!index(wgallowed[peerkey[i]], " " network[remote[k]] " ")) return "-" }
+    m = split(wgallowed[peerkey[i]], w, " ")
+    return m == n ? wgallowed[peerkey[i]] : "-"
+}
+
+# ---- output: the other Macs
+# WireGuard renews a session every two minutes, and drops one after three without a handshake.
+function peer_state(i, k) {
+    k = peerkey[i]
+    if (P["target"] != "up" && tunnel == "") return "down"
+    if (tunnel == "") return "waiting for the mesh"
+    if (!answered) return "unknown"
+    if (!(k in wgpeers)) return "not in the tunnel"
+    if (wgtime[k] + 0 == 0) return "no handshake yet"
+    return age_of(i) > 180 ? "away" : "connected"
+}
+function age_of(i, age) { age = now - wgtime[peerkey[i]]; return age < 0 ? 0 : age }
+function has_handshake(i) { return tunnel != "" && answered && now && wgtime[peerkey[i]] > 0 }
+function endpoint_of(i) { return (peerkey[i] in wgendpoint) && tunnel != "" ? wgendpoint[peerkey[i]] : peerendpoint[i] }
+function peer_text(i, s) {
+    s = peer_state(i)
+    if (s == "unknown") return "unknown: WireGuard does not answer at /var/run/wireguard/" tunnel ".sock"
+    if (s == "not in the tunnel") return "not in the tunnel: its public key is another"
+    return s (has_handshake(i) ? ", last handshake " span(age_of(i)) " ago" : "")
+}
+function span(s) { return s < 120 ? s " s" : s < 7200 ? int(s / 60) " min" : s < 172800 ? int(s / 3600) " h" : int(s / 86400) " days" }
+function peers_text(i) {
+    if (meshaddress == "") return
+    printf "\n%-24s %-42s %-15s %s\n", "MAC", "ENDPOINT", "ADDRESS", "STATE"
+    for (i = 1; i <= npeers; i++) printf "%-24s %-42s %-15s %s\n", peermac[i], endpoint_of(i), peeraddress[i], peer_text(i)
+}
+function mesh_json(i, k, n, out) {
+    if (meshaddress == "") return "null"
+    for (i = 1; i <= npeers; i++) {
+        out = out (i > 1 ? "," : "") "{\"mac\":" quoted(peermac[i]) ",\"endpoint\":" quoted(endpoint_of(i)) ",\"address\":" quoted(peeraddress[i]) ",\"networks\":["
+        n = 0
+        for (k = 1; k <= nremotes; k++) if (macof[remote[k]] == peermac[i]) out = out (n++ ? "," : "") quoted(network[remote[k]])
+        out = out "],\"state\":" quoted(peer_state(i)) ",\"lastHandshakeSeconds\":" (has_handshake(i) ? age_of(i) : "null") "}"
+    }
+    return "{\"address\":" quoted(meshaddress) ",\"interface\":" or_null(tunnel) ",\"peers\":[" out "]}"
+}
+
 # ---- outside: egress interfaces, and whatever else on this Mac uses a network of ours
 
 # Whether a name is safe in a pf rule: macOS interface names have this form (letters and a unit number, under 16 bytes).
@@ -404,27 +514,36 @@ function collide(p, what, net, len, name) {
 }
 # Whether the bridge of a provider (ours or that of vmnet) has its gateway address and the route to its network now.
 function in_force(p, b) {
+    if (p in macof) return anchored && theirs == "" && named_in_rules(network[p])
     b = (kind[p] == "vmnet") ? vmbridge[p] : kernel[bridge[p]]
     if (!(p in present) || !((b, gateway[p]) in has)) return 0
     return gatelen[p] == netlen[p] ? has[b, gateway[p]] == gatelen[p] : in_ledger("route", network[p], b)
 }
+# Whether the rules that were loaded last name a network.
+function named_in_rules(net, line, found) {
+    while ((getline line < (P["state"] "/rules.conf")) > 0) if (index(line, net)) found = 1
+    close(P["state"] "/rules.conf")
+    return found
+}
 function collisions(i, k, p) {
     for (i = 1; i <= nr; i++) {
         if (rlen[i] == 0 || known_route(i)) continue
-        for (k = 1; k <= np; k++) {
-            p = provider[k]
+        for (k = 1; k <= np + nremotes; k++) {
+            p = (k <= np) ? provider[k] : remote[k - np]
+            # A tunnel that is gone takes its routes with it.
+            if (k > np && !(rif[i] in exists)) continue
             if (overlaps(rnet[i], rlen[i], p) && !everywhere(i, p) && !is_piece(i) && !bypasses(i)) collide(p, "route", rnet[i], rlen[i], rif[i])
         }
     }
     for (i = 1; i <= nat; i++) {
         if (known_address(i)) continue
-        for (k = 1; k <= np; k++) { p = provider[k]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
+        for (k = 1; k <= np + nremotes; k++) { p = (k <= np) ? provider[k] : remote[k - np]; if (overlaps(at[i], 32, p)) collide(p, "address", at[i], atlen[i], aton[i]) }
     }
     propose()
     for (i = 1; i <= nclash; i++) {
         p = clash[i]
         k = clashing[i] ((p in proposed) ? ": " dotted(proposed[p]) "/" netlen[p] " is free" : "") "; or name it in allowOverlap"
-        if (P["ask"] == "reconcile") { if (p in present) trouble("overlap", k); else refuse(k) }
+        if (P["ask"] == "reconcile") { if ((p in present) || (p in macof)) trouble("overlap", k); else refuse(k) }
         else if (asks_to_start()) { if (in_force(p)) caution("overlap", k); else refuse(k) }
         else trouble("overlap", k)
     }
@@ -447,6 +566,7 @@ function free_within(from, room, step, n, moved, i, p) {
             if (!(p in elsewhere)) moved = past(lo[p], hi[p], n, step, moved)
             else if (p in proposed) moved = past(proposed[p], proposed[p] + size(netlen[p]) - 1, n, step, moved)
         }
+        for (i = 1; i <= nremotes; i++) moved = past(lo[remote[i]], hi[remote[i]], n, step, moved)
         for (i = 1; i <= nr; i++) if (rlen[i] > 7) moved = past(number(rnet[i]), number(rnet[i]) + size(rlen[i]) - 1, n, step, moved)
         for (i = 1; i <= nat; i++) moved = past(number(at[i]), number(at[i]), n, step, moved)
         if (!moved) { found = n; return 1 }
@@ -462,7 +582,8 @@ function past(first, last, n, step, moved, behind) {
 }
 # Advice: the lines of a declaration that moves these providers, with their gateways and volumes, to free networks.
 function propose(i, p, v) {
-    if (nclash) advice[++nadvice] = "# these networks are free on this Mac; in the declaration:"
+    for (i = 1; i <= np; i++) if (provider[i] in elsewhere) p = 1
+    if (p) advice[++nadvice] = "# these networks are free on this Mac; in the declaration:"
     for (i = 1; i <= np; i++) {
         p = provider[i]
         if (!(p in elsewhere)) continue
@@ -905,6 +1026,7 @@ function causes() {
 function op(word, a, b, c, text) { no++; ops[phase, ++phaselength[phase]] = word "\t" a "\t" b "\t" c "\t" text }
 # ---- what should be, compared with what is
 function want_bridge(p, b) {
+    free_route(p)
     if (kind[p] == "vmnet") { want_vmnet(p); return }
     b = kernel[bridge[p]]
     wanted["if", b, ""] = 1; wanted["address", b, gateway[p]] = 1
@@ -1007,8 +1129,7 @@ function prepare(i, p, k) {
         if (kind[p] == "bridge") { if ((bridge[p] in kernel) && ours(kernel[bridge[p]])) present[p] = 1; continue }
         for (k = 1; k <= ni; k++) if (iface[k] ~ /^bridge[0-9]+$/ && ((iface[k], gateway[p]) in has) && !(iface[k] in ownbridge)) { vmbridge[p] = iface[k]; vmnet[iface[k]] = 1; present[p] = 1; ownaddress[gateway[p]] = 1 }
     }
-    # The tunnel to the other Macs has the address of this Mac in it, whatever its name.
-    if (meshaddress != "") for (i = 1; i <= ni; i++) if (iface[i] != "lo0" && nameable(iface[i]) && ((iface[i], meshaddress) in has)) tunnel = iface[i]
+    find_tunnel()
     find_ways()
     read_main()
 }
@@ -1036,6 +1157,7 @@ function differ_up(i, v, before, missing) {
     judge_health()
     if (theirs != "") foreign_rules()
     judge_others()
+    judge_mesh()
     missing = missing_calls()
     if (missing != "")
         trouble("pf", "the main ruleset of pf does not call com.apple/* any more (missing:" missing "): another program replaced it, and no rule of ours is in force; restart that program or the Mac, or load the rules of Apple again with: sudo pfctl -f /etc/pf.conf")
@@ -1051,6 +1173,7 @@ function differ_up(i, v, before, missing) {
     if (forwarding != 1) op("forwarding", (forwardingwas == "" ? forwarding : forwardingwas), strangers(), "-", "turn IP forwarding on")
     drop_unwanted("anchor pipe")
     phase = 3
+    want_remotes()
     for (i = 1; i <= np; i++) { before = no; want_bridge(provider[i]); if (no > before) amiss["provider", provider[i]] = 1 }
     want_alias(groupaddress, group)
     for (i = 1; i <= nv; i++) {
@@ -1227,7 +1350,7 @@ function add_fault(line, w) {
     fkind[nfault] = w[1]; fone[nfault] = w[2]; fother[nfault] = w[3]; fdeadline[nfault] = w[4]; fseconds[nfault] = w[5]; funtil[nfault] = w[6]
     fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]; ftag[nfault] = w[11]
 }
-function is_end(name) { return (name in network) || (name in of) }
+function is_end(name) { return (name in gateway) || (name in of) }
 # Why a fault is over, or nothing if it is not.
 function over(i) {
     if (fboot != boot) return "the Mac was restarted"
@@ -1703,6 +1826,7 @@ function status_text(i, p, v) {
     printf "\n%-24s %-42s %-15s %-15s %s\n", "VOLUME", "PORT", "ADDRESS", "LOCALHOST", "STATE"
     for (i = 1; i <= nv; i++) { v = volume[i]; printf "%-24s %-42s %-15s %-15s %s\n", v, (port[v] == "-" ? "-" : both(port[v])), address[v], alias[v], state_of_volume(v) }
     pipes_text()
+    peers_text()
     print ""
     faults_text()
     print "localhost    " group " (" groupaddress " on lo0)"
@@ -1743,7 +1867,7 @@ function plan_text(i) {
 # All changes in one line, counted by kind.
 function summary(i, n, w, k, rest, out) {
     if (!no) return "nothing to change"
-    n = split("make interface to create,destroy interface to remove,address address to add,unaddress address to remove,route route to add,unroute route to remove,pipe pipe to create,unpipe pipe to remove", w, ",")
+    n = split("make interface to create,destroy interface to remove,address address to add,unaddress address to remove,route route to add,remote route to add,unroute route to remove,pipe pipe to create,unpipe pipe to remove", w, ",")
     for (i = 1; i <= n; i++) {
         k = substr(w[i], 1, index(w[i], " ") - 1)
         out = out counted_as(many[k], substr(w[i], length(k) + 2))
@@ -1786,7 +1910,7 @@ function status_json(i, p, v) {
     printf ",\"rules\":{\"anchor\":%s,\"loaded\":%s,\"called\":{\"nat\":%s,\"rdr\":%s,\"filter\":%s,\"dummynet\":%s},\"skipsLoopback\":%s,\"token\":%s},", quoted(P["anchor"]), truth(ns > 1 && theirs == ""), truth("nat" in calls), truth("rdr" in calls), truth("filter" in calls), (("pfctl-dummynet" in seen_of) ? truth("dummynet" in calls) : "null"), truth(skipped_lo0), or_null(ourtoken)
     printf "\"job\":%s,\"states\":%s,", quoted(job_text()), states_json()
     printf "\"forwarding\":%s,\"waysOut\":%s,\"defaultInterface\":%s,\"defaultRoute\":%s,\"pending\":%s,\"installed\":%s,", truth(forwarding == 1), texts(way, ne), or_null(defaultif), or_null(defaultvia), waiting_json(), truth(!P["fresh"])
-    print judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) "}"
+    print "\"mesh\":" mesh_json() "," judged_json() ",\"advice\":" texts(advice, nadvice) ",\"notes\":" texts(remark, nremarks) "}"
 }
 ' "$@" 3>&2 2>/dev/null
 }
@@ -2005,14 +2129,17 @@ write_wish() {
 # the copy that a start is working on, or that waits for its confirmation; `pending` records what that start waits for.
 
 # BUNDLE: the copy that the Mac is compared with; empty for the installed bundle. A bundle begins with the records that
-# the shell needs: hosts file and anchor (HOSTS, ANCHOR), whether it has pipes (PIPED), and mount points (POINTS).
+# the shell needs: hosts file and anchor (HOSTS, ANCHOR), whether it has pipes (PIPED), mount points (POINTS), and the
+# address of this Mac in the tunnel to the others (MESH).
 BUNDLE=
 PIPED=
 POINTS=
+MESH=
 measure_by() {
     BUNDLE=$1
     PIPED=
     POINTS=
+    MESH=
     if test -n "$1"; then
         while IFS= read -r line && one_of_shell "$line"; do :; done <"$1"
         return
@@ -2033,6 +2160,10 @@ one_of_shell() {
         "pipe$TAB"*) PIPED=yes ;;
         "mount$TAB"*)
             POINTS=$POINTS${1#mount"$TAB"*"$TAB"}$NEWLINE
+            ;;
+        "mesh$TAB"*)
+            MESH=${1#*"$TAB"}
+            MESH=${MESH%%"$TAB"*}
             ;;
         *) return 1 ;;
     esac
@@ -2093,6 +2224,7 @@ see() {
         pfctl-dummynet) pfctl -s dummynet 2>/dev/null ;;
         pfctl-anchor-dummynet) pfctl -a "$ANCHOR" -s dummynet 2>/dev/null ;;
         mount) mounts ;;
+        wireguard) wireguard ;;
         *) return 1 ;;
     esac </dev/null
 }
@@ -2154,6 +2286,18 @@ mounts() {
     unset IFS
     set +f
     stat -f '%d %i %N' "$@" / 2>&1 || test "$?" = 1
+}
+
+# What WireGuard reports about the tunnel to the other Macs, without its keys that are secret. wireguard-go answers at a
+# socket that only root can open, named after the interface; `wg` asks there too, but is no part of macOS. The tunnel may
+# be absent, or made by a program that has no such socket: then nothing is printed.
+wireguard() {
+    name=$(ifconfig -a | awk -v address="$MESH" '
+        /^[^ \t]/ { name = $1; sub(/:.*/, "", name) }
+        $1 == "inet" && $2 == address && name != "lo0" { print name; exit }') || return 0
+    case $name in '' | *[!A-Za-z0-9_]*) return 0 ;; esac
+    printf 'get=1\n\n' | nc -U -w 2 "/var/run/wireguard/$name.sock" 2>/dev/null |
+        awk '/^(listen_port|public_key|endpoint|last_handshake_time_sec|allowed_ip|errno)=/' || :
 }
 
 # The rules of every other anchor, below its name. An anchor that was removed meanwhile has no rules; one that exists
@@ -2245,6 +2389,11 @@ observe() {
             return
             ;;
         status | plan | test) if has_faults; then see_all clock pfctl-faults; fi ;;
+        *) ;;
+    esac
+    case $1 in
+        status) if test -n "$MESH"; then see_all clock wireguard; fi ;;
+        plan | start | switch) if test -n "$MESH"; then see_all wireguard; fi ;;
         *) ;;
     esac
     # shellcheck disable=SC2086 # words
@@ -2431,7 +2580,16 @@ change() {
         address) note have address "$2" "$3" && quietly ifconfig "$2" alias "$3" netmask "$4" ;;
         unaddress) quietly ifconfig "$2" -alias "$3" && note gone address "$2" "$3" ;;
         route) note have route "$2" "$3" && quietly route -n add -net "$2" -interface "$3" ;;
-        unroute) quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3" ;;
+        # wg-quick may have added it meanwhile: the next look decides.
+        remote) note have route "$2" "$3" && { quietly route -n add -net "$2" -interface "$3" || :; } ;;
+        # An interface that is gone has no name any more.
+        unroute)
+            if test "$3" = -; then
+                quietly route -n delete -net "$2"
+            else
+                quietly route -n delete -net "$2" -interface "$3" && note gone route "$2" "$3"
+            fi
+            ;;
         forget) quietly pfctl -k "$2" && quietly pfctl -k 0.0.0.0/0 -k "$2" ;;
         hosts) note have hosts "$2" && write_hosts "$2" "$HOSTS_BEGIN$NEWLINE$NAMES$HOSTS_END" ;;
         unhosts)
@@ -3081,7 +3239,9 @@ collect() {
     { printf 'format\t1\n' && sw_vers; } | hide version >./version
     things="ls-lden $THINGS pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory launchctl-print"
     if has_pipes; then things="$things $PIPE_THINGS"; fi
-    if has_faults; then things="$things clock pfctl-faults"; fi
+    if test -n "$MESH"; then things="$things wireguard"; fi
+    if has_faults || test -n "$MESH"; then things="$things clock"; fi
+    if has_faults; then things="$things pfctl-faults"; fi
     for thing in $things; do
         { see "$thing" || printf 'failed\n'; } | hide "$thing" >"./$thing"
     done

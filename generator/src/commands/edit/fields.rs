@@ -100,6 +100,21 @@ impl OpenedFile<'_> {
     }
 }
 
+/// The fields of a Mac.
+pub fn mac(what: &Add) -> Fields {
+    let Add::Mac { name: _, providers, endpoint, public_key, address, listen_port, target: _ } = what else {
+        return Fields::new();
+    };
+    let mut fields: Fields = vec![
+        ("providers", json!(providers)),
+        ("endpoint", json!(endpoint)),
+        ("publicKey", json!(public_key)),
+        ("address", json!(address)),
+    ];
+    fields.extend(listen_port.map(|port| ("listenPort", json!(port))));
+    fields
+}
+
 /// The fields of a link.
 pub fn link(what: &Add) -> Fields {
     let Add::Link {

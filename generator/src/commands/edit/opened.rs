@@ -6,6 +6,7 @@ use nixvol_net::model::{self, Declaration, Name, Rejected};
 use nixvol_net::problem::ProblemKind;
 use serde_json::Value;
 
+use super::views::views;
 use crate::cli::edit::EditTarget;
 use crate::commands::reject;
 
@@ -36,7 +37,9 @@ impl OpenedFile<'_> {
     pub fn before(&self) -> Option<Declaration> {
         let mut declarations = Vec::new();
         for (_, declaration) in &self.declarations {
-            match read(declaration) {
+            // Networks and addresses are those of all Macs, whichever sees them.
+            let view = views(declaration).swap_remove(0).1;
+            match read(&view) {
                 Ok(declaration) => declarations.push(declaration),
                 Err(rejected) => {
                     reject(&self.source, &rejected);

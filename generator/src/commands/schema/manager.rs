@@ -41,6 +41,8 @@ pub struct ManagerStatus {
     pending: Option<Pending>,
     /// Whether the installed bundle is the one in force.
     installed: bool,
+    /// The tunnel to the other Macs; null if the declaration has none.
+    mesh: Option<MeshSchema>,
     #[serde(flatten)]
     judged: Judged,
     /// Lines of a declaration that move every provider whose network collides to a free network.
@@ -104,6 +106,64 @@ pub struct Judged {
 pub enum Wish {
     Up,
     Down,
+}
+
+/// The tunnel to the other Macs.
+#[derive(JsonSchema)]
+#[schemars(rename = "Mesh")]
+pub struct MeshSchema {
+    /// The address of this Mac in the tunnel.
+    address: Ipv4Addr,
+    /// The interface that has this address; null while there is none.
+    interface: Option<String>,
+    /// The other Macs, sorted by name.
+    peers: Vec<PeerSchema>,
+}
+
+/// Another Mac.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Peer")]
+pub struct PeerSchema {
+    /// The name of the Mac.
+    mac: String,
+    /// Where WireGuard reaches it now, or, while that is not known, as declared.
+    endpoint: String,
+    /// Its address in the tunnel.
+    address: Ipv4Addr,
+    /// The networks of its providers.
+    networks: Vec<String>,
+    /// What is known of it.
+    state: PeerStateSchema,
+    /// The seconds since the last handshake; null if there was none, or WireGuard does not report it.
+    last_handshake_seconds: Option<u64>,
+}
+
+/// The state of another Mac, as this one sees it. None of them makes this Mac unhealthy.
+#[derive(JsonSchema)]
+#[schemars(rename = "PeerState")]
+pub enum PeerStateSchema {
+    /// The network is not to be up, and there is no tunnel.
+    #[serde(rename = "down")]
+    Down,
+    /// There is no tunnel.
+    #[serde(rename = "waiting for the mesh")]
+    Waiting,
+    /// WireGuard does not answer.
+    #[serde(rename = "unknown")]
+    Unknown,
+    /// The tunnel has no peer with its public key: the tunnel is not as declared.
+    #[serde(rename = "not in the tunnel")]
+    Stranger,
+    /// The two have not reached each other yet.
+    #[serde(rename = "no handshake yet")]
+    New,
+    /// The last handshake is at most three minutes old.
+    #[serde(rename = "connected")]
+    Connected,
+    /// The last handshake is older.
+    #[serde(rename = "away")]
+    Away,
 }
 
 #[derive(JsonSchema)]

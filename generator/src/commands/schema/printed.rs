@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::commands::macs::AllMacs;
 use crate::commands::prove::Violated;
 
 #[derive(Serialize, JsonSchema)]
@@ -99,7 +100,17 @@ pub struct Witness {
 }
 
 #[derive(JsonSchema)]
-pub struct Test {
+#[serde(untagged)]
+#[schemars(rename = "Test")]
+pub enum TestSchema {
+    /// The proof of this Mac.
+    One(OneMacTest),
+    /// The proof of all Macs that share the declaration, with `--all-macs`.
+    All(AllMacs),
+}
+
+#[derive(JsonSchema)]
+pub struct OneMacTest {
     /// Always true: this form is printed only after a proof.
     proven: bool,
     /// The number of rules proven.
@@ -182,6 +193,25 @@ pub enum ExplainSchema {
     One(One),
     /// The answers for several packets: for every service, or with `any` as an endpoint.
     Several(Survey),
+    /// The answers of two Macs, for a packet from one to the other.
+    Between(Between),
+}
+
+/// A packet from a provider on one Mac to one on another.
+#[derive(JsonSchema)]
+pub struct Between {
+    /// Whether the packet and its reply pass on both Macs.
+    passes: bool,
+    /// The answers, of the sender's Mac first; the receiver's is absent if the packet never reaches it.
+    macs: Vec<OnMac>,
+}
+
+/// The answer of one Mac.
+#[derive(JsonSchema)]
+pub struct OnMac {
+    /// The name of the Mac.
+    mac: String,
+    explanation: Explanation,
 }
 
 #[derive(JsonSchema)]
