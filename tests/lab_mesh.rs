@@ -89,7 +89,7 @@ fn packets_between_macs_do_what_explain_says_of_both() {
 }
 
 #[test]
-fn rules_of_the_other_mac_that_deviate_are_found() {
+fn rules_of_one_mac_that_deviate_are_found_and_replaced() {
     if !has_lab() {
         return;
     }
@@ -107,11 +107,13 @@ fn rules_of_the_other_mac_that_deviate_are_found() {
     let fewer: Vec<&str> = rules.lines().filter(|line| !line.contains(label)).collect();
     assert_ne!(fewer.len(), rules.lines().count());
     fs::write(&anchor, fewer.join("\n") + "\n").expect("a file");
-    let output = run(&["lab", "test", "--bundle", &bundle], "");
-    let told = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("DIFFERENCE: api 10.20.1.10 -> worker 10.22.1.20 icmp: "), "{told}");
-    assert!(told.contains("on studio it passes") && told.contains("mini: in mesh: "), "{told}");
+    if is_long() {
+        let output = run(&["lab", "test", "--bundle", &bundle], "");
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("DIFFERENCE: api 10.20.1.10 -> worker 10.22.1.20 icmp: "), "{told}");
+        assert!(told.contains("on studio it passes") && told.contains("mini: in mesh: "), "{told}");
+    }
 
     // The rules of one Mac are loaded on it alone, and only rules that are proven.
     let lab = Lab::up("mesh-apply", &["--bundle", &bundle]);

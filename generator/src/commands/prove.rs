@@ -93,6 +93,7 @@ pub fn words(proof: &Proof) -> String {
 
 /// Renders a declaration in memory and proves its anchor, without warnings and expectations. On failure the problem has
 /// been reported, under this name of the anchor, and the exit code is returned.
+#[cfg(all(feature = "lab", target_os = "linux"))]
 pub fn rendered_for_lab(
     declaration: &Declaration,
     name: &str,

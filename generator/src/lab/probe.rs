@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use nixvol_net::model::Protocol;
 use nixvol_net::render::{self, ANCHOR};
 use nixvol_net::router::{Filter, Node, NodeAttachment, NodeId, Topology};
@@ -43,8 +44,20 @@ pub fn run(lab: &Arc<Lab>, json: bool) -> Result<ExitCode> {
     let difference = probes.iter().find(|probe| probe.found != probe.expected).cloned();
     let mut told = difference.map(|probe| tell(&hosts, &anchors, probe)).transpose()?;
     drop(listeners);
-    for (mac, (whole, anchor)) in topologies.iter().zip(&anchors).enumerate() {
-        let (more, leaks) = trials::run(&hosts, mac, whole, anchor)?;
+    // What is tried on one Mac concerns no other.
+    let tried = thread::scope(|scope| {
+        let hosts = &hosts;
+        let run = |(mac, (whole, anchor)): (usize, (&'_ Topology, &'_ String))| {
+            let (whole, anchor) = (whole.clone(), anchor.clone());
+            scope.spawn(move || trials::run(hosts, mac, &whole, &anchor))
+        };
+        let all: Vec<_> = topologies.iter().zip(&anchors).enumerate().map(run).collect();
+        let joined = |trial: thread::ScopedJoinHandle<'_, Result<trials::Tried>>| {
+            trial.join().map_err(|_| anyhow!("a thread of trials failed"))?
+        };
+        all.into_iter().map(joined).collect::<Result<Vec<_>>>()
+    })?;
+    for (more, leaks) in tried {
         let difference = more.iter().find(|probe| probe.found != probe.expected);
         told = told
             .or_else(|| leaks.into_iter().next())

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::PoisonError;
 use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use ipnet::Ipv4Net;
@@ -39,7 +40,7 @@ const NOTHING: &str = "nothing that passes";
 const POLICY: &str = "the policy";
 
 /// The probes sent, and a difference for every packet that passed where none may.
-type Tried = (Vec<Probe>, Vec<Difference>);
+pub type Tried = (Vec<Probe>, Vec<Difference>);
 
 /// What is taken away from a Mac.
 #[derive(Debug, Clone, Copy)]
@@ -196,12 +197,12 @@ impl Played<'_> {
                         });
                     }
                 }
-                let is_leak = |SeenOn { mac: on, seen }: &SeenOn| {
-                    let out = seen.direction == Direction::Out && seen.interface == EGRESS && *on == mac;
+                let is_leak = |seen: &Seen| {
+                    let out = seen.direction == Direction::Out && seen.interface == EGRESS;
                     let is_there = |to: Ipv4Addr| networks.iter().any(|network| network.contains(&to));
                     out && destination(seen).is_some_and(is_there) && seen.passes
                 };
-                leaks.extend(watched(hosts, &mut asks, is_leak)?);
+                leaks.extend(watched(hosts, mac, &mut asks, is_leak)?);
                 probes.extend(asks);
             }
             drop(listeners);
@@ -221,7 +222,7 @@ impl Played<'_> {
 
     /// Guests and the LAN host send with forged source addresses.
     fn forged(&self) -> Result<Tried> {
-        let Self { hosts, one, whole, .. } = *self;
+        let Self { hosts, mac, one, whole, anchor: _ } = *self;
         let (lab, plan) = (hosts.lab, &one.plan);
         let strangers = examples(plan).strangers;
         let network = |bridge: usize| plan.bridges[bridge].network;
@@ -274,11 +275,11 @@ impl Played<'_> {
                         });
                     }
                 }
-                let is_leak = |SeenOn { seen, mac: _ }: &SeenOn| {
+                let is_leak = |seen: &Seen| {
                     seen.direction == Direction::In && self::source(seen) == Some(source) && seen.passes
                 };
                 borrowed(lab, from, source, || {
-                    leaks.extend(watched(hosts, &mut asks, is_leak)?);
+                    leaks.extend(watched(hosts, mac, &mut asks, is_leak)?);
                     Ok(())
                 })?;
                 probes.extend(asks);
@@ -296,8 +297,13 @@ fn borrowed(lab: &Lab, node: NodeId, address: Ipv4Addr, deed: impl FnOnce() -> R
     done
 }
 
-/// Runs probes while every packet is observed; returns the leaks, one difference per flow.
-fn watched(hosts: &Hosts, asks: &mut [Probe], is_leak: impl Fn(&SeenOn) -> bool) -> Result<Vec<Difference>> {
+/// Runs probes while every packet on a Mac is observed; returns the leaks, one difference per flow.
+fn watched(
+    hosts: &Hosts,
+    mac: usize,
+    asks: &mut [Probe],
+    is_leak: impl Fn(&Seen) -> bool,
+) -> Result<Vec<Difference>> {
     let lab = hosts.lab;
     let (sink, packets) = sync_channel(WAITING);
     let ids = lab.shared.watch(&Filter::All, &sink);
@@ -305,8 +311,10 @@ fn watched(hosts: &Hosts, asks: &mut [Probe], is_leak: impl Fn(&SeenOn) -> bool)
     let is_brief = asks.iter().all(|probe| probe.expected == ProbeResult::Silence);
     let asked = if is_brief { ask_all(lab, asks, PATIENCE[0] / 4) } else { ask_twice(lab, asks) };
     let mut seen = Vec::new();
-    while let Ok(packet) = packets.recv_timeout(SEEN) {
-        seen.push(packet);
+    // Packets of other Macs' trials may never pause.
+    let ends = Instant::now() + SEEN;
+    while let Ok(packet) = packets.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+        seen.extend(Some(packet).filter(|packet| packet.mac == mac));
     }
     lab.shared.unwatch(&ids);
     asked?;
@@ -322,7 +330,7 @@ fn watched(hosts: &Hosts, asks: &mut [Probe], is_leak: impl Fn(&SeenOn) -> bool)
             .map(|packet| line(lab, packet))
             .collect(),
     };
-    Ok(seen.iter().filter(|packet| is_leak(packet)).map(leak).collect())
+    Ok(seen.iter().filter(|packet| is_leak(&packet.seen)).map(leak).collect())
 }
 
 /// Whether two packets have the same source and destination.
