@@ -209,6 +209,14 @@ fn translations() {
                 REDIRECTIONS,
             ),
             (
+                "rdr pass on lo0 inet proto tcp from any to 127.0.1.11 port 80 -> 10.0.1.2 bitmask",
+                REDIRECTIONS,
+            ),
+            (
+                "rdr pass on lo0 inet proto tcp from any to 127.0.1.11 port 80 -> 10.0.1.2 sticky-address",
+                REDIRECTIONS,
+            ),
+            (
                 "rdr pass on lo0 inet proto tcp from any to 127.0.1.11 port 80 -> 10.0.1.0/24 bitmask",
                 REDIRECTIONS,
             ),
