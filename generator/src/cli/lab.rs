@@ -113,7 +113,6 @@ Exit: 0 loaded, 2 it cannot be, and nothing changed.")]
     #[command(after_help = "Examples:
   nixvol-net lab partition aws
   nixvol-net lab partition etcd-1 azure --for 30s
-  nixvol-net lab partition macs.mini
 
 Exit: 0 cut, 2 no such lab, volume or Mac.")]
     Partition {
@@ -202,7 +201,6 @@ Exit: 0 drawn, 2 no such file, or no timeline.")]
     #[command(after_help = "Examples:
   nixvol-net lab capture etcd-1 | wireshark -k -i -
   nixvol-net lab capture links.0 --seconds 1 --out link.pcapng
-  nixvol-net lab capture macs --out wireguard.pcapng
 
 Exit: 0, 2 no such lab, volume or link.")]
     Capture {

@@ -377,6 +377,7 @@ impl Policy {
         let clears_df = match packet.direction {
             PolicyDirection::In if packet.protocol == UDP && from.is_some() && to.is_some() => true,
             PolicyDirection::In if is_wire && from.is_some() => false,
+            PolicyDirection::In if self.comes_from_other_mac(packet, to) => false,
             PolicyDirection::In => {
                 let is_answer = is_egress && is_for_egress && matches!(packet.protocol, UDP | ICMP);
                 return is_answer.then_some(Reassembly { clears_df: true });

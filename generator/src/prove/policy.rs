@@ -214,7 +214,7 @@ impl Table<'_> {
 
     /// The rows for providers on other Macs.
     fn other_macs(&mut self, inward: Set) {
-        let Some((own_address, others)) = self.parts.mesh else { return };
+        let Some((own_address, _)) = self.parts.mesh else { return };
         let [own_from, own_to, remote_from, remote_to] = [
             (true, Side::Source),
             (true, Side::Destination),
@@ -236,14 +236,22 @@ impl Table<'_> {
         let this_mac = addresses(self.space, Side::Source, [&own_address]);
         let this_mac = self.all([this_mac, remote_to, leaving]);
         self.put(this_mac, PolicyVerdict::Pass, None);
+        if let Some(from_macs) = self.from_other_macs(inward) {
+            self.put(from_macs, PolicyVerdict::Pass, None);
+        }
         let arriving = self.space.and(inward, mesh);
-        let other_macs = addresses(self.space, Side::Source, others);
-        let other_macs = self.all([other_macs, own_to, arriving]);
-        self.put(other_macs, PolicyVerdict::Pass, None);
         let forged = self.space.and(own_from, arriving);
         self.put(forged, PolicyVerdict::Drop, None);
         let elsewhere = self.space.minus(remote_from, own_to);
         self.put(elsewhere, PolicyVerdict::Drop, None);
+    }
+
+    /// The packets out of the tunnel from other Macs themselves to volumes of this Mac.
+    fn from_other_macs(&mut self, inward: Set) -> Option<Set> {
+        let (_, others) = self.parts.mesh?;
+        let others = addresses(self.space, Side::Source, others);
+        let own_to = self.on_mac(true, Side::Destination);
+        Some(self.all([others, own_to, inward, self.hooks.mesh]))
     }
 
     /// The packets from or to providers that are on this Mac, or on others.
@@ -410,6 +418,9 @@ impl Table<'_> {
                 let answers = self.all([inward, on, own, protocols]);
                 how = self.space.choose(answers, without_df, how);
             }
+        }
+        if let Some(from_macs) = self.from_other_macs(inward) {
+            how = self.space.choose(from_macs, together, how);
         }
         let sent = self.all([inward, wire, from]);
         how = self.space.choose(sent, together, how);

@@ -23,9 +23,7 @@ impl Policy {
         }
         match (packet.direction, packet.interface) {
             (In, PolicyInterface::Mesh) if is_own(from) => Some((PolicyVerdict::Drop, Because::ForgedMesh)),
-            (In, PolicyInterface::Mesh) if is_own(to) && self.is_other_mac(packet.source) => {
-                Some((PolicyVerdict::Pass, Because::OtherMac))
-            }
+            _ if self.comes_from_other_mac(packet, to) => Some((PolicyVerdict::Pass, Because::OtherMac)),
             (Out, PolicyInterface::Mesh) if is_remote(to) && packet.source == mesh.own => {
                 Some((PolicyVerdict::Pass, Because::ThisMac))
             }
@@ -44,6 +42,15 @@ impl Policy {
             ) => is_remote(to).then(|| (refusal(packet), Because::MeshOnly)),
             (In, _) | (Out, PolicyInterface::Mesh) => None,
         }
+    }
+
+    /// Whether another Mac itself, not a volume of it, sent a packet to a volume of this Mac, and the packet comes out of
+    /// the tunnel.
+    pub(super) fn comes_from_other_mac(&self, packet: &PolicyPacket, to: Option<&Network>) -> bool {
+        packet.direction == PolicyDirection::In
+            && packet.interface == PolicyInterface::Mesh
+            && to.is_some_and(|to| to.is_here)
+            && self.is_other_mac(packet.source)
     }
 
     /// Whether an address is that of another Mac in the tunnel.
