@@ -209,7 +209,11 @@ fn through_two_macs_exactly_the_declared_traffic_passes() {
         "{changed:#?}"
     );
     // One Mac alone opens nothing: what passes the other without a link is the report of a refusal.
-    let changed = composed(&input, "mini", edit("from <macs> to", "from any to"));
+    let changed = composed(
+        &input,
+        "mini",
+        edit("pass in quick on $mesh inet from <macs> to", "pass in quick on $mesh inet from any to"),
+    );
     assert!(!changed.is_empty() && changed.iter().all(|it| it.contains(" type 3 ")), "{changed:#?}");
     let nat = |anchor: &str| {
         let all = "# --- Translation ---\n";

@@ -236,7 +236,7 @@ impl Table<'_> {
         let this_mac = addresses(self.space, Side::Source, [&own_address]);
         let this_mac = self.all([this_mac, remote_to, leaving]);
         self.put(this_mac, PolicyVerdict::Pass, None);
-        if let Some(from_macs) = self.from_other_macs(inward) {
+        if let Some(from_macs) = self.sent_by_other_macs(inward) {
             self.put(from_macs, PolicyVerdict::Pass, None);
         }
         let arriving = self.space.and(inward, mesh);
@@ -247,7 +247,7 @@ impl Table<'_> {
     }
 
     /// The packets out of the tunnel from other Macs themselves to volumes of this Mac.
-    fn from_other_macs(&mut self, inward: Set) -> Option<Set> {
+    fn sent_by_other_macs(&mut self, inward: Set) -> Option<Set> {
         let (_, others) = self.parts.mesh?;
         let others = addresses(self.space, Side::Source, others);
         let own_to = self.on_mac(true, Side::Destination);
@@ -419,7 +419,7 @@ impl Table<'_> {
                 how = self.space.choose(answers, without_df, how);
             }
         }
-        if let Some(from_macs) = self.from_other_macs(inward) {
+        if let Some(from_macs) = self.sent_by_other_macs(inward) {
             how = self.space.choose(from_macs, together, how);
         }
         let sent = self.all([inward, wire, from]);
