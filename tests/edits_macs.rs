@@ -5,8 +5,37 @@ use std::fs;
 use nixvol_net::edit::NixFile;
 use serde_json::{Value, json};
 
-use crate::examples::MACS;
 use crate::support::run;
+
+/// A file that two Macs import.
+pub const MACS: &str = r#"{
+  services.nixvol-net = {
+    enable = true;
+    providers = {
+      aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; };
+      edge = { network = "10.1.0.0/16"; gateway = "10.1.1.1/24"; };
+      gcp = { network = "10.2.0.0/16"; gateway = "10.2.1.1/24"; };
+      lab = { network = "10.3.0.0/16"; gateway = "10.3.1.1/24"; };
+    };
+    volumes.db = { provider = "gcp"; address = "10.2.1.2"; };
+    macs = {
+      studio = {
+        providers = [ "aws" "gcp" ];
+        endpoint = "studio.local:51820";
+        publicKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+        address = "100.127.0.1";
+      };
+      laptop = {
+        providers = [ "edge" "lab" ];
+        endpoint = "laptop.local:51820";
+        publicKey = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
+        address = "100.127.0.3";
+      };
+    };
+    links = [ { from = [ "aws" ]; to = [ "gcp" "lab" ]; } ];
+  };
+}
+"#;
 
 const MINI: &str = "add mac mini --endpoint 192.168.1.20:51820 --address 100.127.0.2 \
     --public-key HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";

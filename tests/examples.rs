@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use nixvol_net::explain::STOCK_MAIN;
 use serde_json::{Value, json};
 
+use crate::edits_macs::MACS;
 use crate::network::{Network, topology};
 use crate::rig::Ran;
 use crate::support::{fixture, has_lab, has_namespaces, program, run};
@@ -16,36 +17,6 @@ use crate::tools::tools;
 
 /// Examples that exit with 1, since they find a difference or a blocked packet. All others exit with 0.
 const NO: &[&str] = &["nixvol-net diff ", "nixvol-net explain lan "];
-
-/// A file that two Macs import.
-pub const MACS: &str = r#"{
-  services.nixvol-net = {
-    enable = true;
-    providers = {
-      aws = { network = "10.0.0.0/16"; gateway = "10.0.1.1/24"; };
-      edge = { network = "10.1.0.0/16"; gateway = "10.1.1.1/24"; };
-      gcp = { network = "10.2.0.0/16"; gateway = "10.2.1.1/24"; };
-      lab = { network = "10.3.0.0/16"; gateway = "10.3.1.1/24"; };
-    };
-    volumes.db = { provider = "gcp"; address = "10.2.1.2"; };
-    macs = {
-      studio = {
-        providers = [ "aws" "gcp" ];
-        endpoint = "studio.local:51820";
-        publicKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
-        address = "100.127.0.1";
-      };
-      laptop = {
-        providers = [ "edge" "lab" ];
-        endpoint = "laptop.local:51820";
-        publicKey = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
-        address = "100.127.0.3";
-      };
-    };
-    links = [ { from = [ "aws" ]; to = [ "gcp" "lab" ]; } ];
-  };
-}
-"#;
 
 /// A configuration for the examples of `add` and `remove`.
 const CONFIGURATION: &str = r#"{
