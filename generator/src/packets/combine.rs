@@ -1,6 +1,6 @@
 //! Combining functions: first match over rows, and joins of their values.
 
-use super::diagram::{Diagrams, Map, Memo, OVER, Set};
+use super::diagram::{CacheKey, Diagrams, Map, Memo, OVER, Set};
 
 /// A row of a first-match table: some packets and their value. Adjacent rows with the same `top` are combined first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,15 @@ impl Diagrams {
         if behind == Map::UNDECIDED || front == behind || front.as_constant().is_some() {
             return front;
         }
-        let question = [OVER, front.0, behind.0];
-        if let Some(answer) = self.known(question) {
+        let key = CacheKey::new([OVER, front.0, behind.0]);
+        if let Some(answer) = self.known(key) {
             return answer;
         }
         let (level, [front, behind]) = self.both_sides(front, behind);
         let low = self.over(front.0, behind.0);
         let high = self.over(front.1, behind.1);
         let answer = self.make(level, low, high);
-        self.remember(question, answer);
+        self.remember(key, answer);
         answer
     }
 

@@ -142,9 +142,22 @@ fn low_bits(last: usize) -> u32 {
     u32::try_from(last).expect("fewer than 2^31 nodes")
 }
 
-/// A slot among `length`, which is a power of two.
-fn place(words: [u32; 3], length: usize) -> usize {
-    mixed(words) as usize & (length - 1)
+/// An operation and its operands, with their hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CacheKey {
+    words: [u32; 3],
+    hash: u32,
+}
+
+impl CacheKey {
+    pub(super) fn new(words: [u32; 3]) -> Self {
+        Self { words, hash: mixed(words) }
+    }
+
+    /// The slot among `length`, which is a power of two.
+    fn slot(self, length: usize) -> usize {
+        self.hash as usize & (length - 1)
+    }
 }
 
 impl Default for Diagrams {
@@ -213,8 +226,9 @@ impl Diagrams {
         let number = number.expect("fewer than 2^31 nodes");
         self.nodes.push(node);
         self.unique[at & last] = hash & !below | (number + 1);
-        // Full by two thirds: the probes are adjacent, and compare tags.
-        if self.nodes.len() + self.nodes.len() / 2 >= self.unique.len() {
+        // A large table is fuller, because it costs memory: its probes are adjacent, and compare tags.
+        let slots = self.unique.len();
+        if self.nodes.len() >= if slots < LARGEST { slots / 2 } else { slots / 3 * 2 } {
             self.grow();
         }
         Map(number)
@@ -238,21 +252,22 @@ impl Diagrams {
         if self.asked.len() < length.min(LARGEST) {
             let old = std::mem::replace(&mut self.asked, vec![UNASKED; length.min(LARGEST)]);
             for entry in old.into_iter().filter(|entry| *entry != UNASKED) {
-                let at = place([!entry[0], entry[1], entry[2]], self.asked.len());
-                self.asked[at] = entry;
+                let key = CacheKey::new([!entry[0], entry[1], entry[2]]);
+                self.asked[key.slot(length.min(LARGEST))] = entry;
             }
         }
     }
 
     /// The cached result of an operation, if it has not been evicted.
-    pub(super) fn known(&self, question: [u32; 3]) -> Option<Map> {
-        let [a, b, c, answer] = self.asked[place(question, self.asked.len())];
-        ([!a, b, c] == question).then_some(Map(answer))
+    pub(super) fn known(&self, key: CacheKey) -> Option<Map> {
+        let [a, b, c, answer] = self.asked[key.slot(self.asked.len())];
+        ([!a, b, c] == key.words).then_some(Map(answer))
     }
 
-    pub(super) fn remember(&mut self, question: [u32; 3], answer: Map) {
-        let at = place(question, self.asked.len());
-        self.asked[at] = [!question[0], question[1], question[2], answer.0];
+    pub(super) fn remember(&mut self, key: CacheKey, answer: Map) {
+        let at = key.slot(self.asked.len());
+        let [a, b, c] = key.words;
+        self.asked[at] = [!a, b, c, answer.0];
     }
 
     /// Starts a traversal: returns a number that identifies its results.
@@ -286,8 +301,8 @@ impl Diagrams {
         if then == one && other == none {
             return set.0;
         }
-        let question = [set.0.0, then.0, other.0];
-        if let Some(answer) = self.known(question) {
+        let key = CacheKey::new([set.0.0, then.0, other.0]);
+        if let Some(answer) = self.known(key) {
             return answer;
         }
         let (set_node, then_node, other_node) = (self.node(set.0), self.node(then), self.node(other));
@@ -298,7 +313,7 @@ impl Diagrams {
         let low = self.choose(Set(set_low), then_low, other_low);
         let high = self.choose(Set(set_high), then_high, other_high);
         let answer = self.make(level, low, high);
-        self.remember(question, answer);
+        self.remember(key, answer);
         answer
     }
 
