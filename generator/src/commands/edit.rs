@@ -174,6 +174,7 @@ impl OpenedFile<'_> {
         };
         let mut effects = Vec::new();
         for (configuration, declaration) in &self.declarations {
+            let before = views::views(declaration);
             for (mac, view) in views::views(&change.applied(declaration)) {
                 let after = match read(&view) {
                     Ok(after) => after,
@@ -186,14 +187,13 @@ impl OpenedFile<'_> {
                 if !expect::are_met(&after)? {
                     return Ok(ExitCode::from(BAD_INPUT));
                 }
-                let mut before = views::views(declaration);
                 let known = before.iter().position(|(known, _)| *known == mac);
                 // The first Mac, and the last one that stays, are compared with the declaration for one Mac.
                 let known = known.or((before.len() == 1 || mac.is_none()).then_some(0));
                 // A Mac that is new has nothing to compare with.
-                let Some((_, before)) = known.map(|at| before.swap_remove(at)) else { continue };
+                let Some((_, before)) = known.map(|at| &before[at]) else { continue };
                 let name = mac.as_deref().unwrap_or(configuration);
-                effects.push(Effect::of(name, read(&before).ok().as_ref(), &after));
+                effects.push(Effect::of(name, read(before).ok().as_ref(), &after));
             }
         }
         let diff = TextDiff::from_lines(self.text, edited.as_str());

@@ -137,13 +137,13 @@ mod linux {
 
     /// The names of the Macs that share a declaration; one without a name if it has no others.
     fn names(declaration: &Declaration) -> Vec<Option<&Name>> {
-        let several = declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1);
+        let several = declaration.several_macs();
         several.map_or_else(|| vec![None], |mesh| mesh.macs.keys().map(Some).collect())
     }
 
     /// The Mac that a declaration calls this Mac, if it has others.
     fn mac_of(declaration: &Declaration) -> Option<&Name> {
-        declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1).map(|mesh| &mesh.mac)
+        declaration.several_macs().map(|mesh| &mesh.mac)
     }
 
     /// A bundle as the lab uses it.

@@ -44,7 +44,7 @@ pub fn run(source: &InputSource, format: Format) -> Result<ExitCode> {
         Ok(declaration) => declaration,
         Err(rejected) => return Ok(reject(&reading.name, rejected)),
     };
-    let Some(mesh) = declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1) else {
+    let Some(mesh) = declaration.several_macs() else {
         bail!(
             "there is one Mac\nhint: `--all-macs` is for a declaration with `macs`; `test` alone proves this Mac"
         );

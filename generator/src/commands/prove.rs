@@ -98,10 +98,7 @@ pub fn rendered_for_lab(
     declaration: &Declaration,
     name: &str,
 ) -> Result<std::result::Result<Bundle, ExitCode>> {
-    let plan = progress::during("planning", || Plan::of(declaration));
-    let bundle = progress::during("rendering", || render::bundle(declaration, &plan))?;
-    let proof = proven(&plan, &declaration.positions, name, &bundle.files[ANCHOR].text);
-    Ok(proof.map(|_| bundle).map_err(|_| ExitCode::from(NOT_PROVEN)))
+    Ok(bundle_and_proof(declaration, name)?.map(|(_, bundle, _)| bundle))
 }
 
 /// Reads a declaration, renders it in memory and proves it. On failure the problem has been reported, and the exit code
@@ -112,12 +109,18 @@ fn rendered_and_proven(source: &InputSource) -> Result<std::result::Result<Prove
         Ok(declaration) => declaration,
         Err(rejected) => return Ok(Err(reject(&reading.name, &rejected))),
     };
-    let plan = progress::during("planning", || Plan::of(&declaration));
-    let bundle = progress::during("rendering", || render::bundle(&declaration, &plan))?;
-    let Ok(proof) = proven(&plan, &declaration.positions, ANCHOR, &bundle.files[ANCHOR].text) else {
-        return Ok(Err(ExitCode::from(NOT_PROVEN)));
-    };
-    Ok(Ok(Proven { declaration, plan, bundle, proof }))
+    let made = bundle_and_proof(&declaration, ANCHOR)?;
+    Ok(made.map(|(plan, bundle, proof)| Proven { declaration, plan, bundle, proof }))
+}
+
+fn bundle_and_proof(
+    declaration: &Declaration,
+    name: &str,
+) -> Result<std::result::Result<(Plan, Bundle, Proof), ExitCode>> {
+    let plan = progress::during("planning", || Plan::of(declaration));
+    let bundle = progress::during("rendering", || render::bundle(declaration, &plan))?;
+    let proof = proven(&plan, &declaration.positions, name, &bundle.files[ANCHOR].text);
+    Ok(proof.map(|proof| (plan, bundle, proof)).map_err(|_| ExitCode::from(NOT_PROVEN)))
 }
 
 /// Proves an anchor; a refutation is also reported on standard error.

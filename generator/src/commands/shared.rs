@@ -147,7 +147,7 @@ pub fn sentence(text: &str) -> String {
 pub fn note_what_is_not_done(declaration: &Declaration) {
     let warnings = declaration.warnings();
     eprint!("{}", shown_at(&declaration.positions, |shown| shown.warnings(&warnings)));
-    if declaration.mesh.as_ref().is_some_and(|mesh| mesh.macs.len() > 1) {
+    if declaration.several_macs().is_some() {
         eprintln!(
             "note: macs: the tunnel is brought up by wg-quick, not by the manager: while it is absent, what is for volumes \
              on other Macs is refused, with an answer"

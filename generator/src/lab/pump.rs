@@ -228,7 +228,7 @@ impl Loop<'_> {
 
     /// Passes observed packets to their observers. A slow one misses packets; a disconnected one is removed.
     fn hand_over(&self, seen: Vec<(WatchId, SeenOn)>) {
-        let sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sinks = self.shared.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Vec::new();
         for (id, seen) in seen {
             let id = (seen.mac, id);
@@ -237,6 +237,8 @@ impl Loop<'_> {
                 gone.push(id);
             }
         }
+        // `unwatch` locks the Macs before it locks the sinks.
+        drop(sinks);
         if !gone.is_empty() {
             self.shared.unwatch(&gone);
         }

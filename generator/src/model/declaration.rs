@@ -319,6 +319,11 @@ impl Declaration {
         Some(mesh.mac_of(provider)).filter(|mac| **mac != mesh.mac)
     }
 
+    /// The Macs that share the declaration, if there are several.
+    pub fn several_macs(&self) -> Option<&Mesh> {
+        self.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1)
+    }
+
     /// The same declaration for another of its Macs; `None` if it has no such Mac.
     #[must_use]
     pub fn on(&self, mac: &Name) -> Option<Self> {

@@ -249,11 +249,12 @@ impl Diagrams {
             unique[at] = hash & !below | number;
         }
         self.unique = unique;
-        if self.asked.len() < length.min(LARGEST) {
-            let old = std::mem::replace(&mut self.asked, vec![UNASKED; length.min(LARGEST)]);
+        let length = length.min(LARGEST);
+        if self.asked.len() < length {
+            let old = std::mem::replace(&mut self.asked, vec![UNASKED; length]);
             for entry in old.into_iter().filter(|entry| *entry != UNASKED) {
                 let key = CacheKey::new([!entry[0], entry[1], entry[2]]);
-                self.asked[key.slot(length.min(LARGEST))] = entry;
+                self.asked[key.slot(length)] = entry;
             }
         }
     }

@@ -155,7 +155,7 @@ impl Policy {
         let served = served(declaration);
         let here = served.get(&declaration.mesh.as_ref().map(|mesh| &mesh.mac)).cloned().unwrap_or_default();
         let served = served.into_values().collect();
-        let mesh = declaration.mesh.as_ref().filter(|mesh| mesh.macs.len() > 1).map(|mesh| Tunnel {
+        let mesh = declaration.several_macs().map(|mesh| Tunnel {
             own: mesh.this().address,
             others: mesh.peers().map(|(_, mac)| mac.address).collect(),
         });

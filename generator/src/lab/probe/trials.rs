@@ -105,6 +105,20 @@ fn sized() -> impl Iterator<Item = (ProbedService, usize)> {
     services().into_iter().map(|service| (service, SMALL)).chain(big.map(|service| (service, BIG)))
 }
 
+/// A probe of each service and size, with the result that it should have.
+fn probes_of(
+    trial: &Trial,
+    (from, to): (NodeId, NodeId),
+    (source, destination): (Ipv4Addr, Ipv4Addr),
+    expected: impl Fn(ProbedService, usize) -> Result<ProbeResult>,
+) -> Result<Vec<Probe>> {
+    let probe = |(service, size)| {
+        let (trial, expected, found) = (trial.clone(), expected(service, size)?, ProbeResult::Silence);
+        Ok(Probe { trial, from, to, source, destination, service, size, expected, found })
+    };
+    sized().map(probe).collect()
+}
+
 impl Played<'_> {
     /// The first node of each provider and side, and all nodes without a provider, that are attached to this Mac.
     fn one_of_each(&self) -> Vec<NodeId> {
@@ -178,24 +192,11 @@ impl Played<'_> {
                 let mut asks = Vec::new();
                 for &from in &senders {
                     let node = whole.node(from);
-                    for (service, size) in sized() {
-                        let source = node.addresses[0];
+                    let ends = (node.addresses[0], target);
+                    asks.extend(probes_of(&trial, (from, internet), ends, |service, size| {
                         let rules = rules(one, &lost, anchor, &put_in)?;
-                        let expected = refusal(one, lost.clone(), rules, (source, target), service, size);
-                        let (trial, to, found) = (trial.clone(), internet, ProbeResult::Silence);
-                        let destination = target;
-                        asks.push(Probe {
-                            trial,
-                            from,
-                            to,
-                            source,
-                            destination,
-                            service,
-                            size,
-                            expected,
-                            found,
-                        });
-                    }
+                        Ok(refusal(one, lost.clone(), rules, ends, service, size))
+                    })?);
                 }
                 let is_leak = |seen: &Seen| {
                     let out = seen.direction == Direction::Out && seen.interface == EGRESS;
@@ -259,21 +260,9 @@ impl Played<'_> {
                 });
                 let mut asks = Vec::new();
                 for (to, node) in targets.take(SOME).filter(|(to, _)| *to != from) {
-                    for (service, size) in sized() {
-                        let (trial, destination) = (Trial::Forged, node.addresses[0]);
-                        let (expected, found) = (ProbeResult::Silence, ProbeResult::Silence);
-                        asks.push(Probe {
-                            trial,
-                            from,
-                            to,
-                            source,
-                            destination,
-                            service,
-                            size,
-                            expected,
-                            found,
-                        });
-                    }
+                    let ends = (source, node.addresses[0]);
+                    let silence = |_, _| Ok(ProbeResult::Silence);
+                    asks.extend(probes_of(&Trial::Forged, (from, to), ends, silence)?);
                 }
                 let is_leak = |seen: &Seen| {
                     seen.direction == Direction::In && self::source(seen) == Some(source) && seen.passes

@@ -15,8 +15,7 @@ pub(super) fn most_visits<'a, C: Iterator<Item = usize> + 'a>(
     rules: impl Fn(usize) -> &'a [CompiledRule],
     children: impl Fn(usize) -> C,
 ) -> u64 {
-    // What a ruleset costs if a walk may enter no, one, two … anchors below it.
-    let mut costs: Vec<u64> = (0..rulesets).map(|at| steps(rules(at).len())).collect();
+    let own: Vec<u64> = (0..rulesets).map(|at| u64::try_from(rules(at).len()).unwrap_or(u64::MAX)).collect();
     let calls: Vec<Vec<usize>> = (0..rulesets)
         .map(|at| {
             let called = rules(at).iter().filter_map(CompiledRule::call).flat_map(|call| {
@@ -26,7 +25,8 @@ pub(super) fn most_visits<'a, C: Iterator<Item = usize> + 'a>(
             called.collect()
         })
         .collect();
-    let own = costs.clone();
+    // What a ruleset costs if a walk may enter no, one, two … anchors below it.
+    let mut costs = own.clone();
     for _ in 0..depth {
         let deeper = |at: usize| {
             let below = calls[at].iter().map(|&called| costs[called].saturating_add(1));
@@ -39,8 +39,4 @@ pub(super) fn most_visits<'a, C: Iterator<Item = usize> + 'a>(
         costs = next;
     }
     costs.first().copied().unwrap_or(0)
-}
-
-fn steps(rules: usize) -> u64 {
-    u64::try_from(rules).unwrap_or(u64::MAX)
 }
