@@ -126,6 +126,50 @@ fn a_line_of_a_file_cannot_control_the_terminal() {
     assert_eq!(lines, ["+\tone\u{fffd}[31m", " two\u{fffd}\u{fffd}"]);
 }
 
+/// A provider with one volume.
+fn place(name: &str, address: &str) -> Value {
+    let mut input = providers(1);
+    input["volumes"][name] = json!({ "provider": "p0", "address": address });
+    input
+}
+
+/// The narrow topology with another value of a field of its second link.
+fn with(field: &str, value: Value) -> Diff {
+    let mut new = narrow();
+    new["links"][1][field] = value;
+    diff(&narrow(), &new)
+}
+
+#[test]
+fn each_part_alone_is_a_difference() {
+    let only = |fill: &dyn Fn(&mut Diff)| {
+        let mut diff = none();
+        assert!(diff.is_empty());
+        fill(&mut diff);
+        assert!(!diff.is_empty());
+        let shown = text::text(&diff, text::Style::default());
+        let is_same = serde_json::to_value(DiffRecord::of(&diff, false)).expect("JSON")["same"].clone();
+        assert_eq!(is_same, false, "{shown}");
+        shown.lines().rfind(|line| !line.is_empty() && !line.starts_with(' ')).expect("a line").to_owned()
+    };
+    assert_eq!(
+        only(&|diff| diff.flows = added().flows),
+        "~ now answered p1 (outside before) -> p0 any protocol"
+    );
+    assert_eq!(
+        only(&|diff| diff.translations = with("masquerade", json!(true)).translations),
+        "+ masquerades etcd-1, etcd-2 -> etcd-1, etcd-2, etcd-3 tcp 2379-2380"
+    );
+    let renamed = |diff: &mut Diff| {
+        diff.volumes = self::diff(&place("v", "10.0.0.9"), &place("w", "10.0.0.9")).volumes;
+    };
+    assert_eq!(only(&renamed), "~ renamed v to w (10.0.0.9 of p0)");
+    let slow = |diff: &mut Diff| diff.conditions = with("conditions", json!({ "latencyMs": 5 })).conditions;
+    assert!(only(&slow).starts_with("+ conditions etcd-1, etcd-2 -> "), "{}", only(&slow));
+    assert_eq!(only(&|diff| diff.objects = vec![object(Presence::Added, "x")]), "+ volume x: port b");
+    assert_eq!(only(&|diff| diff.files = vec![file(Presence::Removed, "f", "")]), "- f (+1 -1)");
+}
+
 #[test]
 fn the_summary_counts_what_there_is() {
     assert_eq!(none().summary(), "no difference");
@@ -133,14 +177,7 @@ fn the_summary_counts_what_there_is() {
     files.files = vec![file(Presence::Changed, "f", "")];
     assert_eq!(files.summary(), "no flow opened or closed");
     assert_eq!(added().summary(), "2 opened, 2 closed, 1 otherwise");
-    let mut new = narrow();
-    new["links"][1]["masquerade"] = json!(true);
-    assert_eq!(diff(&narrow(), &new).summary(), "1 translated differently");
-    let place = |name: &str, address: &str| {
-        let mut input = providers(1);
-        input["volumes"][name] = json!({ "provider": "p0", "address": address });
-        input
-    };
+    assert_eq!(with("masquerade", json!(true)).summary(), "1 translated differently");
     assert_eq!(
         diff(&place("v", "10.0.0.9"), &place("w", "10.0.0.9")).summary(),
         "1 volume added, removed, moved or renamed"
