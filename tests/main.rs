@@ -124,6 +124,7 @@ mod proof_edits;
 mod proof_refusals;
 mod rates;
 mod reach;
+mod reach_services;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
 mod regions;
