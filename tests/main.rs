@@ -35,6 +35,7 @@ mod elsewhere;
 mod examples;
 mod expect;
 mod explain;
+mod explain_differs;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod fault_form;
 #[cfg(all(feature = "lab", target_os = "linux"))]
