@@ -15,6 +15,14 @@ mod cases;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod devtools;
 mod diff;
+mod diff_conditions;
+mod diff_laws;
+mod diff_networks;
+mod diff_reader;
+mod diff_rectangles;
+mod diff_text;
+mod diff_volumes;
+mod diff_words;
 mod edits;
 mod edits_changes;
 mod edits_generated;
@@ -116,6 +124,7 @@ mod proof_edits;
 mod proof_refusals;
 mod rates;
 mod reach;
+mod reach_services;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
 mod regions;
