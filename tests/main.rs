@@ -36,6 +36,7 @@ mod examples;
 mod expect;
 mod explain;
 mod explain_differs;
+mod explain_ends;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod fault_form;
 #[cfg(all(feature = "lab", target_os = "linux"))]
