@@ -118,7 +118,7 @@ fn packets_with_port_zero_are_dropped() {
 fn recursive_anchor_calls_terminate() {
     let call = "anchor \"/a\"\nanchor \"/a\"\npass all\n";
     let answer = machine("anchor \"a\"\n", &[("a", call)]).decide(&packet(WEB));
-    assert_eq!(answer.action(), Outcome::Pass);
+    assert!(!answer.is_known(), "the kernel would visit 2^64 rules");
 }
 
 #[test]
@@ -348,6 +348,46 @@ fn a_walk_that_is_abandoned_is_not_indexed() {
     let mut indexed = walked.clone();
     indexed.index();
     let packet = packet(WEB);
-    assert_eq!(walked.eval(&packet).action(), Outcome::Pass, "the walk is abandoned before the last rule");
-    assert_eq!(walked.eval(&packet), indexed.eval(&packet));
+    let answer = walked.eval(&packet);
+    assert!(!answer.is_known(), "the walk is abandoned before the last rule");
+    assert_eq!(answer, indexed.eval(&packet));
+    assert_eq!(
+        (answer.action(), walked.states()),
+        (Outcome::Block, 0),
+        "nothing passes by a verdict that is not known"
+    );
+}
+
+#[test]
+fn a_verdict_is_not_known_after_a_million_rules() {
+    let many = |count: usize, line: &str| line.repeat(count);
+    for (calls, is_known) in [(998, true), (999, false)] {
+        // The call in the main ruleset, and each call there with the thousand rules behind it.
+        let outer = many(calls, "anchor \"/inner\"\n");
+        let inner = many(1_000, "block in on en9\n");
+        for kind in ["", "nat-", "dummynet-"] {
+            let main = format!("{kind}anchor \"outer\"\n");
+            let (outer, inner) = match kind {
+                "nat-" => (outer.replace("anchor", "nat-anchor"), many(1_000, "nat on en9 -> 10.0.0.1\n")),
+                "dummynet-" => {
+                    (outer.replace("anchor", "dummynet-anchor"), many(1_000, "dummynet in on en9 pipe 1\n"))
+                }
+                _ => (outer.clone(), inner.clone()),
+            };
+            let mut machine = machine(&main, &[("outer", &outer), ("inner", &inner)]);
+            let way = packet(if kind == "nat-" { "out en0 tcp 10.0.0.1:40000 192.0.2.10:80" } else { WEB });
+            let answer = machine.eval(&way);
+            assert_eq!(answer.is_known(), is_known, "{kind} {calls}");
+            let answer = serde_json::to_value(&answer).expect("JSON");
+            let (action, via) = if is_known { ("pass", "default") } else { ("unknown", "abandoned") };
+            assert_eq!((&answer["action"], &answer["via"]), (&json!(action), &json!(via)), "{kind} {calls}");
+            assert_eq!(answer.get("rule").is_some(), is_known);
+        }
+    }
+    // What is not known of one packet is known of the next.
+    let levels = [("l", many(1_001, "anchor \"/m\"\n")), ("m", many(1_000, "block in on en9\n"))];
+    let anchors = levels.each_ref().map(|(path, rules)| (*path, rules.as_str()));
+    let mut machine = machine("pass quick proto udp no state\nanchor \"l\"\n", &anchors);
+    assert!(!machine.eval(&packet(WEB)).is_known());
+    assert!(machine.eval(&packet("in en0 udp 10.0.0.1:40000 192.0.2.10:80")).is_known());
 }

@@ -139,6 +139,46 @@ fn a_line_that_is_not_a_packet_ends_the_sequence_there() {
     assert_eq!(out(&pf(&["eval"], "", 0)), "");
 }
 
+/// A main ruleset whose anchors call each other: 10 calls on each of 7 levels. UDP is decided before the calls.
+pub fn too_many_calls(directory: &Path) -> Vec<String> {
+    let file = |name: &str, text: &str| {
+        let file = directory.join(name);
+        fs::write(&file, text).expect("a file");
+        path(&file).to_owned()
+    };
+    let main = file("main.conf", "pass quick proto udp no state\nanchor \"l0\"\nblock all\n");
+    let level = |number: usize| {
+        let calls = format!("anchor \"/l{}\"\n", number + 1).repeat(10);
+        format!("--anchor=l{number}={}", file(&format!("l{number}.conf"), &calls))
+    };
+    ["--main".to_owned(), main].into_iter().chain((0..7).map(level)).collect()
+}
+
+#[test]
+fn a_verdict_that_is_not_known_is_no_verdict() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let given = too_many_calls(directory.path());
+    let given: Vec<&str> = ["eval"].into_iter().chain(given.iter().map(String::as_str)).collect();
+    let udp = SYN.replace("tcp", "udp").replace(",\"flags\":\"S\"", "");
+    let packets = format!("{udp}\n{SYN}\n{udp}\n");
+    let answers = |output: &Output| -> Vec<Value> {
+        let words = |line: &str| {
+            let answer: Value = serde_json::from_str(line).expect("an answer");
+            Value::from(vec![answer["action"].clone(), answer["via"].clone()])
+        };
+        out(output).lines().map(words).collect()
+    };
+    let (known, unknown) = (Value::from(vec!["pass", "rule"]), Value::from(vec!["unknown", "abandoned"]));
+    let output = pf(&given, &packets, 1);
+    assert_eq!(answers(&output), [known.clone(), unknown.clone()], "what comes after would need its states");
+    let told = err(&output);
+    assert!(told.starts_with("stdin:2: the verdict is not known: anchors call each other"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    let output = pf(&[&given[..], &["--stateless"]].concat(), &packets, 1);
+    assert_eq!(answers(&output), [known.clone(), unknown, known.clone()]);
+    assert_eq!(answers(&pf(&given, &udp, 0)), [known]);
+}
+
 #[test]
 fn errors_are_reported_in_order_with_their_file() {
     let directory = tempfile::tempdir().expect("a directory");

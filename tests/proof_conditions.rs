@@ -10,7 +10,7 @@ use nixvol_net::prove::{self, ProofFinding, World, prove};
 
 use crate::pf_words::packet;
 use crate::proof::plan_and_anchor;
-use crate::proof_edits::asked;
+use crate::proof_random::asked;
 use crate::support::{declared, default_input};
 
 /// Compares what the function and the evaluator make of each packet under one rule. At least one packet must match and

@@ -10,6 +10,7 @@ use crate::examples::commands;
 use crate::lab::Lab;
 use crate::manager_mesh::{ALLOWED, KEY, answer, answers, bring_up, now, two_macs};
 use crate::network::{Network, slow, small, topology};
+use crate::pf_program::too_many_calls;
 use crate::replay::rows;
 use crate::schema::{OUTPUTS, schema_of};
 use crate::seen::Seen;
@@ -316,7 +317,13 @@ fn pf_eval_and_replay_output_matches_their_schemas() {
     let anchor = written(directory.path(), "anchor.conf", &anchor);
     let anchor = format!("--anchor=com.apple/250.nixvol={anchor}");
     let ours = run(&["pf", "eval", &anchor, "-Degress=en0", "-Doutside=en0"], PACKETS[0]);
-    for answer in answers.iter().chain(&lines(&ours.stdout)) {
+    let given = too_many_calls(directory.path());
+    let given: Vec<&str> =
+        ["pf", "eval", "--stateless"].into_iter().chain(given.iter().map(String::as_str)).collect();
+    let path = r#"{"path":[["in","en0"],["out","en1"]],"proto":"icmp","src":"10.0.1.2","dst":"1.1.1.1"}"#;
+    let unknown = lines(&run(&given, &format!("{}\n{path}\n", path.replace("icmp", "47"))).stdout);
+    assert_eq!(unknown.iter().map(|it| &it["action"]).collect::<Vec<_>>(), ["unknown", "unknown"]);
+    for answer in answers.iter().chain(&lines(&ours.stdout)).chain(&unknown) {
         seen.hold("pf eval", answer, "pf eval");
     }
     let rows = rows().iter().map(Value::to_string).collect::<Vec<_>>().join("\n");

@@ -61,14 +61,17 @@ Exit: 0 printed, 1 errors in the ruleset, 2 wrong use or a file that cannot be r
     /// `icmp_type`, `icmp_code`, `icmp_id`, `spi` (of esp; left out, it follows from the addresses). The lines are
     /// one sequence: states that earlier packets created pass later ones. The answer names the deciding rule by its
     /// number in its ruleset, -1 if none matched.
+    ///
+    /// Where anchors call each other very often, the evaluation is abandoned after a million rules, a limit that pf does
+    /// not have: the action is then `unknown`, and without --stateless no further packet is answered.
     #[command(after_help = "Examples:
   nixvol-net pf eval --anchor com.apple/250.nixvol=bundle/pf/anchor.conf -D egress=en0 <<'END'
   {\"dir\":\"out\",\"if\":\"lo0\",\"proto\":\"tcp\",\"src\":\"10.0.1.2\",\"sport\":4000,\"dst\":\"10.1.1.2\",\"dport\":22}
   {\"path\":[[\"in\",\"bridge2000\"],[\"out\",\"en0\"]],\"proto\":\"icmp\",\"src\":\"10.0.1.2\",\"dst\":\"1.1.1.1\"}
   END
 
-Exit: 0 every packet answered, whatever the answers; 1 errors in a ruleset; 2 wrong use, a file that cannot be
-read, or a line that is no packet.")]
+Exit: 0 every packet answered, whatever the answers; 1 errors in a ruleset, or a verdict that is not known;
+2 wrong use, a file that cannot be read, or a line that is no packet.")]
     Eval {
         /// The main ruleset, as with --main
         #[arg(value_name = "FILE", conflicts_with = "main")]

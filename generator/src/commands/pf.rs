@@ -19,7 +19,7 @@ use crate::cli::Format;
 use crate::cli::pf::{AnchorFile, MachineArguments, Pf, ServiceNames};
 use crate::disk::given;
 
-/// The exit code for a ruleset with errors.
+/// The exit code for a ruleset with errors, or one of which a verdict is not known.
 const ERRORS: u8 = 1;
 
 /// The interface that is assumed if the user names none, so that `(en0)` and `(en0:0)` have an address (RFC 5737).
@@ -134,10 +134,12 @@ fn eval(
     answer(&mut machine, stateless)
 }
 
-/// Answers the packets from standard input, each as soon as its line is complete.
+/// Answers the packets from standard input, each as soon as its line is complete. After a packet whose verdict is not
+/// known, neither is the state table: the rest is answered only if it does not depend on states.
 fn answer(machine: &mut eval::Machine, stateless: bool) -> Result<ExitCode> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
+    let mut code = ExitCode::SUCCESS;
     for number in 1_u64.. {
         line.clear();
         if input.read_until(b'\n', &mut line).context("cannot read standard input")? == 0 {
@@ -154,15 +156,26 @@ fn answer(machine: &mut eval::Machine, stateless: bool) -> Result<ExitCode> {
             }
         };
         let answer = if stateless { machine.decide(&packet) } else { machine.eval(&packet) };
-        let mut answer = serde_json::to_vec(&answer)?;
-        answer.push(b'\n');
-        match io::stdout().lock().write_all(&answer) {
+        let mut text = serde_json::to_vec(&answer)?;
+        text.push(b'\n');
+        match io::stdout().lock().write_all(&text) {
             // The reader of the output has closed it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             written => written.context("cannot write to standard output")?,
         }
+        if !answer.is_known() {
+            eprintln!(
+                "stdin:{number}: the verdict is not known: anchors call each other so often that the evaluation was \
+                 abandoned after a million rules, a limit that pf itself does not have; remove calls from anchors to \
+                 anchors that call others"
+            );
+            code = ExitCode::from(ERRORS);
+            if !stateless {
+                break;
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// serde_json's message without its ` at line 1 column 2`: each packet is one line, so that line number would mislead.

@@ -206,6 +206,7 @@ fn line(out: &mut String, what: &str, text: &str) {
 fn outcome(hop: &ExplainedHook) -> String {
     match (hop.passes(), hop.via) {
         (false, Via::State) => "BLOCKED by a state".to_owned(),
+        (_, Via::Abandoned) => "NOT KNOWN: the evaluation was abandoned after a million rules".to_owned(),
         (false, _) => format!("BLOCKED, {}", hop.answered.unwrap_or("silently")),
         (true, Via::State) => "passes by state".to_owned(),
         (true, Via::Skip) => "passes, pf skips this interface (set skip)".to_owned(),

@@ -330,10 +330,11 @@ impl Lexer {
             self.expanded += value.len();
             if self.expanded > MOST_EXPANDED {
                 self.complain(format!("the macros stand for more than {MOST_EXPANDED} bytes"));
+                // What follows is not read: an error of the parser about the end would only hide this one.
                 self.sources.truncate(1);
                 self.source().at = usize::MAX;
                 self.pushed_back.clear();
-                return Ok(false);
+                return Err(Kind::Bad);
             }
             self.expansion = Some((Rc::clone(value), 0));
             Ok(true)

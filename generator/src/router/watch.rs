@@ -174,6 +174,7 @@ fn decided(verdict: &Verdict, rules: &RouterRules) -> String {
     }
     let rule = rules.deciding(verdict).map(at);
     match (verdict.action, verdict.via, rule) {
+        (_, Via::Abandoned, _) => "not known: the evaluation was abandoned after a million rules".to_owned(),
         (Outcome::Pass, Via::State, Some(rule)) => format!("passed by the state of {rule}"),
         (Outcome::Pass, Via::State, None) => "passed by a state".to_owned(),
         (Outcome::Pass, _, Some(rule)) => format!("passed by {rule}"),

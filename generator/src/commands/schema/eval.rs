@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use nixvol_net::pf::eval::{Outcome, StateUse, TranslationKind, Via};
+use nixvol_net::pf::eval::{StateUse, TranslationKind, Via};
 use schemars::JsonSchema;
 
 /// The verdict on one packet.
@@ -21,7 +21,7 @@ pub enum Eval {
 #[schemars(rename = "Path")]
 pub struct PathSchema {
     /// The final verdict.
-    action: Outcome,
+    action: PathActionSchema,
     /// One verdict for each hook that evaluated the packet.
     hops: Vec<VerdictSchema>,
 }
@@ -33,7 +33,8 @@ pub struct VerdictSchema {
     action: ActionSchema,
     /// What decided.
     via: Via,
-    /// The number of the deciding rule within its ruleset; -1 for none. Absent if pf did not evaluate the packet.
+    /// The number of the deciding rule within its ruleset; -1 for none. Absent if pf did not evaluate the packet,
+    /// or if the evaluation was abandoned.
     #[schemars(with = "i64", skip_serializing_if = "Option::is_none")]
     rule: Option<i64>,
     /// The anchor path of that ruleset; empty for the main ruleset.
@@ -78,6 +79,18 @@ pub enum ActionSchema {
     Block,
     /// Held until the other fragments of its datagram arrive.
     Held,
+    /// Not known: the evaluation was abandoned.
+    Unknown,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "PathAction")]
+pub enum PathActionSchema {
+    Pass,
+    Block,
+    /// Not known: the evaluation was abandoned.
+    Unknown,
 }
 
 #[derive(JsonSchema)]

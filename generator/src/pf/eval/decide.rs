@@ -47,7 +47,8 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
                 step = if met.len() < MOST_PIPES {
                     emerge(loaded, memory, flow)
                 } else {
-                    HookStep::Judged(judge_behind_pipes(loaded, memory, flow))
+                    let step = HookStep::Judged(judge_behind_pipes(loaded, memory, flow));
+                    if_known(memory, before, step)
                 };
             }
             HookStep::Judged(verdict) => {
@@ -68,15 +69,25 @@ pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ho
     flow.normalized = normalized;
     // Held and dropped fragments never reach dummynet; segments with invalid TCP flags are dropped after it.
     if normalized == Normalized::Gone {
-        return HookStep::Judged(Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) });
+        let verdict = Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) };
+        return if_known(memory, before, HookStep::Judged(verdict));
     }
     emerge(loaded, memory, flow)
 }
 
+/// A step, unless a walk on the way to it was abandoned.
+fn if_known(memory: &mut Memory, before: Form, step: HookStep) -> HookStep {
+    if !std::mem::take(&mut memory.walks.is_abandoned) {
+        return step;
+    }
+    HookStep::Judged(Verdict { via: Via::Abandoned, ..blank(before, Outcome::Block) })
+}
+
 /// The next step, at first or after the packet has left a pipe.
 pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> HookStep {
-    let Shaped { rule, is_held } = shape(loaded, &mut memory.matched, flow);
-    match rule {
+    let before = flow.form();
+    let Shaped { rule, is_held } = shape(loaded, &mut memory.walks, flow);
+    let step = match rule {
         Some(shaping) if shaping.into.is_some() => HookStep::Piped(shaping),
         shaping => {
             let mut verdict = judge_behind_pipes(loaded, memory, flow);
@@ -85,7 +96,8 @@ pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> H
             }
             HookStep::Judged(Verdict { shaping: shaping.into_iter().collect(), ..verdict })
         }
-    }
+    };
+    if_known(memory, before, step)
 }
 
 fn judge_behind_pipes(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
@@ -152,7 +164,7 @@ fn of_state(memory: &Memory, flow: &mut Flow, at: usize, action: Outcome, before
 /// The verdict on a fragment: only filter rules apply, and one with a condition on its ports, TCP flags or ICMP type
 /// does not match.
 fn judge_fragment(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
-    let (rule, tag) = decide(loaded, &mut memory.matched, flow, None);
+    let (rule, tag) = decide(loaded, &mut memory.walks, flow, None);
     if let Some(tag) = tag.filter(|&tag| tag != 0) {
         flow.tag = tag;
     }
@@ -170,7 +182,11 @@ fn judge_by_rules(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before:
     }
     let mut rule = None;
     if !is_passed {
-        (rule, tag) = decide(loaded, &mut memory.matched, flow, tag);
+        (rule, tag) = decide(loaded, &mut memory.walks, flow, tag);
+    }
+    if memory.walks.is_abandoned {
+        // No state is made of a verdict that is not known.
+        return blank(before, Outcome::Block);
     }
     let is_logged = rule.is_some_and(|rule| rule.syntax.log.on)
         || translation.as_ref().is_some_and(|translation| translation.rule.syntax.log.on);

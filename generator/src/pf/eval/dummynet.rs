@@ -13,7 +13,7 @@ use super::name::NameId;
 use super::packet::{ICMP, ICMP6, TCP, UDP};
 use super::rule::{CompiledRule, HostTest, RuleList};
 use super::verdict::{RuleRef, Shaping};
-use super::walk::{Judgement, Walk};
+use super::walk::{Judgement, Walk, Walks};
 
 /// Most pipes at one hook: a packet in more is in a loop.
 pub(super) const MOST: usize = 16;
@@ -30,12 +30,12 @@ pub(super) struct Shaped {
 
 /// Finds the next rule for the packet, after the rule that sent it into the pipe that it left last; `no dummynet`
 /// ends the search. A packet that enters a pipe gets the tag of the matching rules.
-pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -> Shaped {
+pub(super) fn shape(loaded: &Loaded, walks: &mut Walks, flow: &mut Flow) -> Shaped {
     // The kernel skips dummynet unless the main ruleset has a dummynet rule or anchor call.
     if loaded.ruleset(0).is_none_or(|main| main.rules(RuleList::Dummynet).is_empty()) {
         return Shaped { rule: None, is_held: false };
     }
-    let (rule, has_match, tag) = next(loaded, matched, flow);
+    let (rule, has_match, tag) = next(loaded, walks, flow);
     let is_held = rule.is_some_and(|rule| !has_match || rule.syntax.dummynet.is_none());
     let Some(rule) = rule.filter(|_| has_match) else { return Shaped { rule: None, is_held } };
     let (number, anchor) = (rule.syntax.number, rule.anchor.clone());
@@ -54,12 +54,12 @@ pub(super) fn shape(loaded: &Loaded, matched: &mut Vec<bool>, flow: &mut Flow) -
 /// counts; and the tag that matching rules have set.
 fn next<'a>(
     loaded: &'a Loaded,
-    matched: &mut Vec<bool>,
+    walks: &mut Walks,
     flow: &Flow,
 ) -> (Option<&'a CompiledRule>, bool, Option<NameId>) {
     let mut is_behind = flow.behind.is_none();
     let mut tag = None;
-    let walk = Walk::new(loaded, RuleList::Dummynet, matched).toward(flow.toward());
+    let walk = Walk::new(loaded, RuleList::Dummynet, walks).toward(flow.toward());
     let (rule, has_match) = walk.last_and_mark(|rule| {
         if !is_about(rule, flow) || !rule.source.matches(&loaded.tables, flow.family, flow.source, true) {
             return Judgement::Differs;

@@ -8,7 +8,7 @@ use super::loaded::Loaded;
 use super::name::NameId;
 use super::packet::{ICMP, ICMP6, TCP, UDP};
 use super::rule::{CompiledRule, HostTest, RuleList};
-use super::walk::{Judgement, Walk};
+use super::walk::{Judgement, Walk, Walks};
 use crate::pf::syntax::{IdMatch, NumberMatch, UNKNOWN_ID};
 
 /// Stands for the kernel's random number: a rule with `probability` of one half or more matches.
@@ -17,12 +17,12 @@ pub(super) const CHANCE: u32 = u32::MAX / 2;
 /// The deciding rule, and the tag set by the rules that match on the way.
 pub(super) fn decide<'a>(
     loaded: &'a Loaded,
-    matched: &mut Vec<bool>,
+    walks: &mut Walks,
     flow: &Flow,
     tag: Option<NameId>,
 ) -> (Option<&'a CompiledRule>, Option<NameId>) {
     let mut tag = tag;
-    let rule = Walk::new(loaded, RuleList::Filter, matched).toward(flow.toward()).last(|rule| {
+    let rule = Walk::new(loaded, RuleList::Filter, walks).toward(flow.toward()).last(|rule| {
         let is_match = is_about(rule, flow)
             && matches_ends(rule, loaded, flow)
             && matches_rest(rule, flow)

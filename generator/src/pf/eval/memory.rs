@@ -9,6 +9,7 @@ use super::address::Bits;
 use super::fragments::Fragments;
 use super::rule::RuleId;
 use super::state::States;
+use super::walk::Walks;
 use crate::pf::syntax::Family;
 
 /// What pf remembers from packet to packet.
@@ -21,8 +22,7 @@ pub(super) struct Memory {
     pub cursors: HashMap<RuleId, Cursor>,
     /// Tracked sources: per rule, or global (`None`).
     pub sources: HashMap<SourceKey, Source>,
-    /// See [`super::walk::Walk`].
-    pub matched: Vec<bool>,
+    pub walks: Walks,
     /// The state of the random sequence; `None` makes every choice the same.
     pub chance: Option<u64>,
 }

@@ -12,12 +12,12 @@ use super::loaded::Loaded;
 use super::memory::Memory;
 use super::packet::{ACK, FIN, PUSH, RST, SYN, URG};
 use super::rule::{CompiledRule, HostTest, RuleList};
-use super::walk::{Judgement, Walk};
+use super::walk::{Judgement, Walk, Walks};
 use crate::pf::syntax::{Action, FragmentCache, PortMatch};
 
 /// Applies the matching scrub rules to a packet.
 pub(super) fn normalize(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Normalized {
-    if let Some(rule) = scrub_rule(loaded, &mut memory.matched, flow, false)
+    if let Some(rule) = scrub_rule(loaded, &mut memory.walks, flow, false)
         && !normalize_ip(rule, &mut memory.fragments, flow)
     {
         return Normalized::Gone;
@@ -25,7 +25,7 @@ pub(super) fn normalize(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -
     if flow.fragment {
         return Normalized::Passed;
     }
-    normalize_tcp(loaded, &mut memory.matched, flow)
+    normalize_tcp(loaded, &mut memory.walks, flow)
 }
 
 /// Normalizes the IP header; false if the packet goes no further.
@@ -59,11 +59,11 @@ fn normalize_ip(rule: &CompiledRule, fragments: &mut Fragments, flow: &mut Flow)
     true
 }
 
-fn normalize_tcp(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Normalized {
+fn normalize_tcp(loaded: &Loaded, walks: &mut Walks, flow: &Flow) -> Normalized {
     let Some(flags) = flow.tcp_flags() else {
         return Normalized::Passed;
     };
-    let Some(rule) = scrub_rule(loaded, matched, flow, true) else {
+    let Some(rule) = scrub_rule(loaded, walks, flow, true) else {
         return Normalized::Passed;
     };
     let has = |flag: u8| flags & flag != 0;
@@ -82,11 +82,11 @@ fn normalize_tcp(loaded: &Loaded, matched: &mut Vec<bool>, flow: &Flow) -> Norma
 /// The first matching scrub rule, unless it is a `no scrub`.
 fn scrub_rule<'a>(
     loaded: &'a Loaded,
-    matched: &mut Vec<bool>,
+    walks: &mut Walks,
     flow: &Flow,
     with_ports: bool,
 ) -> Option<&'a CompiledRule> {
-    let rule = Walk::new(loaded, RuleList::Scrub, matched).first(|rule| {
+    let rule = Walk::new(loaded, RuleList::Scrub, walks).first(|rule| {
         let ports = [(&rule.source, flow.header.source), (&rule.destination, flow.header.destination)];
         let is_match = is_about(rule, flow)
             && rule.source.matches(&loaded.tables, flow.family, flow.source, true)

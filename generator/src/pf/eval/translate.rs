@@ -103,9 +103,9 @@ fn find_in<'a>(
     memory: &mut Memory,
     flow: &mut Flow,
 ) -> Option<&'a CompiledRule> {
-    let mut matched = std::mem::take(&mut memory.matched);
+    let mut walks = std::mem::take(&mut memory.walks);
     let mut tag = None;
-    let rule = Walk::new(loaded, list, &mut matched).toward(flow.toward()).first(|rule| {
+    let rule = Walk::new(loaded, list, &mut walks).toward(flow.toward()).first(|rule| {
         let judgement = judge(rule, loaded, memory, flow);
         if !matches!(judgement, Judgement::Matches) {
             return judgement;
@@ -119,7 +119,7 @@ fn find_in<'a>(
         tag = rule.tag.or(tag);
         Judgement::Matches
     });
-    memory.matched = matched;
+    memory.walks = walks;
     flow.tag = tag.filter(|&tag| tag != 0).unwrap_or(flow.tag);
     rule.filter(|rule| !matches!(rule.syntax.action, Action::NoNat | Action::NoRdr | Action::NoBinat))
 }

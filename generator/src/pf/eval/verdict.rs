@@ -13,8 +13,7 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::pf::syntax::{Block, Dummynet};
 
 /// The answer to a packet: one verdict, or one per hook of its path up to the first that blocks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathVerdicts {
     /// The verdict at a single hook.
     Single(Verdict),
@@ -43,7 +42,33 @@ impl PathVerdicts {
             Self::Path { hops, .. } => hops,
         }
     }
+
+    /// Whether the outcome is what pf decides; it is not if the evaluation was abandoned.
+    pub fn is_known(&self) -> bool {
+        self.verdicts().iter().all(|verdict| verdict.via != Via::Abandoned)
+    }
 }
+
+impl Serialize for PathVerdicts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Single(verdict) => verdict.serialize(serializer),
+            Self::Path { action, hops } => {
+                let mut map = serializer.serialize_map(Some(2))?;
+                if self.is_known() {
+                    map.serialize_entry("action", action)?;
+                } else {
+                    map.serialize_entry("action", UNKNOWN)?;
+                }
+                map.serialize_entry("hops", hops)?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// The action of a packet whose evaluation was abandoned.
+const UNKNOWN: &str = "unknown";
 
 /// Whether a packet passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -68,6 +93,9 @@ pub enum Via {
     /// `set skip`: pf does not evaluate packets on this interface.
     #[serde(rename = "skip-or-disabled")]
     Skip,
+    /// Nothing: anchors call each other so often that the evaluation was abandoned after a million rules. A real pf has
+    /// no such limit, so its verdict is not known. The outcome is `Block`, which the JSON form shows as `unknown`.
+    Abandoned,
 }
 
 /// How the state table was involved.
@@ -189,13 +217,15 @@ pub struct Scrubbed {
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if self.scrubbed.held {
+        if self.via == Via::Abandoned {
+            map.serialize_entry("action", UNKNOWN)?;
+        } else if self.scrubbed.held {
             map.serialize_entry("action", "held")?;
         } else {
             map.serialize_entry("action", &self.action)?;
         }
         map.serialize_entry("via", &self.via)?;
-        if self.via != Via::Skip {
+        if self.via != Via::Skip && self.via != Via::Abandoned {
             map.serialize_entry("rule", &self.rule.as_ref().map_or(-1, |rule| i64::from(rule.number)))?;
             map.serialize_entry("anchor", self.rule.as_ref().map_or("", |rule| &*rule.anchor))?;
             if let Some(label) = self.rule.as_ref().and_then(|rule| rule.label.as_deref()) {

@@ -18,6 +18,16 @@ pub(super) enum Judgement {
     Matches,
 }
 
+/// What walks leave for those after them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Walks {
+    /// For each ruleset, whether a wildcard call has found a match among its children. The kernel stores this in the
+    /// anchor, from packet to packet, and clears it only when the anchor is called.
+    matched: Vec<bool>,
+    /// Whether a walk was abandoned (see [`BUDGET`]), so that what it found is not what the kernel would find.
+    pub is_abandoned: bool,
+}
+
 /// A walk over one list, starting in the main ruleset.
 pub(super) struct Walk<'a, 'm> {
     loaded: &'a Loaded,
@@ -25,9 +35,7 @@ pub(super) struct Walk<'a, 'm> {
     ruleset: usize,
     at: usize,
     frames: Vec<Frame<'a>>,
-    /// For each ruleset, whether a wildcard call has found a match among its children. The kernel stores this in the
-    /// anchor, from packet to packet, and clears it only when the anchor is called.
-    matched: &'m mut Vec<bool>,
+    walks: &'m mut Walks,
     budget: u32,
     toward: Option<Toward>,
     /// The last ruleset whose index was queried, and the result.
@@ -42,15 +50,15 @@ struct Frame<'a> {
 }
 
 impl<'a, 'm> Walk<'a, 'm> {
-    pub fn new(loaded: &'a Loaded, list: RuleList, matched: &'m mut Vec<bool>) -> Self {
-        matched.resize(loaded.count().max(matched.len()), false);
+    pub fn new(loaded: &'a Loaded, list: RuleList, walks: &'m mut Walks) -> Self {
+        walks.matched.resize(loaded.count().max(walks.matched.len()), false);
         Self {
             loaded,
             list,
             ruleset: 0,
             at: 0,
             frames: Vec::new(),
-            matched,
+            walks,
             budget: BUDGET,
             toward: None,
             candidates: None,
@@ -146,13 +154,16 @@ impl<'a, 'm> Walk<'a, 'm> {
         self.loaded.ruleset(ruleset).map_or(&[], |ruleset| ruleset.rules(self.list))
     }
 
-    fn is_over(&self) -> bool {
-        self.frames.is_empty() || self.budget == 0
+    /// Whether the walk ends where it found no rule: at the end of the main ruleset, or because it is abandoned.
+    fn is_over(&mut self) -> bool {
+        let is_at_end = self.frames.is_empty() && self.at >= self.rules(self.ruleset).len();
+        self.walks.is_abandoned |= !is_at_end && self.budget == 0;
+        is_at_end || self.budget == 0
     }
 
     fn enter(&mut self, rule: &'a CompiledRule, has_match: Option<&mut bool>) {
         let Some(call) = rule.call else { return };
-        self.matched[call.ruleset] = false;
+        self.walks.matched[call.ruleset] = false;
         // A call clears the flag even if the stack is full.
         if let Some(has_match) = has_match {
             *has_match = false;
@@ -180,9 +191,9 @@ impl<'a, 'm> Walk<'a, 'm> {
                 &self.loaded.ruleset(frame.ruleset).map_or(&[][..], |set| set.rules(self.list))[frame.at];
             let Some(call) = caller.call else { return false };
             if let Some((path, index)) = frame.child {
-                let child_matched = self.matched[index];
+                let child_matched = self.walks.matched[index];
                 if child_matched || has_match.as_deref().is_some_and(|has_match| *has_match) {
-                    self.matched[call.ruleset] = true;
+                    self.walks.matched[call.ruleset] = true;
                     if let Some(has_match) = has_match.as_deref_mut() {
                         *has_match = false;
                     }
@@ -200,7 +211,7 @@ impl<'a, 'm> Walk<'a, 'm> {
             }
             (self.ruleset, self.at) = (frame.ruleset, frame.at + 1);
             // If an outer call ends together with an inner one, the outer one's result overwrites that of the inner.
-            if self.matched[call.ruleset] || has_match.as_deref().is_some_and(|has_match| *has_match) {
+            if self.walks.matched[call.ruleset] || has_match.as_deref().is_some_and(|has_match| *has_match) {
                 quick = caller.quick;
             }
             self.frames.pop();
