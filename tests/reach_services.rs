@@ -15,7 +15,9 @@ fn words(all: &[Services]) -> String {
 
 fn joined(all: &[Services]) -> Services {
     let mut services = Services::default();
-    all.iter().for_each(|one| services.join(one));
+    for one in all {
+        services.join(one);
+    }
     services
 }
 
