@@ -5,15 +5,16 @@
 //! the Mac to what a run that nothing disturbed leaves, and `cleanup` to what was before. The network of one
 //! volume is struck at every command; the default topology at some, and with `NIXVOL_LONG` at every one too, in every way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::network::{HOSTS, Kept, Network, topology};
-use crate::rig::{Call, TUNNELS, foreign, settled};
+use crate::rig::{Call, Ran, TUNNELS, foreign, settled};
 use crate::support::{fixture, is_long, run};
 
 /// What can strike: the command fails, the run dies before or after it, the machine restarts there.
@@ -234,27 +235,39 @@ fn same(now: &Outcome, must: &Outcome, why: &str) {
     }
 }
 
-/// All that a later run can see of a Mac, without what differs from run to run: the numbers of tokens, processes and
-/// boot sessions, and times.
-fn world(network: &Network) -> String {
+/// All that a later run can see of a Mac but the bundle, without what differs from run to run: the numbers of tokens,
+/// processes and boot sessions, and times.
+fn world(kept: &Kept) -> String {
+    let numberless = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "#");
     let mut world = String::new();
-    for (path, bytes) in network.keep().files() {
+    for (path, bytes) in kept.files().filter(|(path, _)| !is_bundle(path)) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let _ = writeln!(world, "{}", path.display());
-        if name == "log" || name.starts_with("lock") {
-            continue;
-        }
-        for line in String::from_utf8_lossy(bytes).lines() {
-            let line = match line.split_once('\t') {
-                Some(("token" | "token-pid" | "tokens", rest)) if !rest.ends_with("socketfilterfw") => {
-                    "token"
-                }
-                _ => line,
-            };
-            let _ = writeln!(world, "{}", line.split("session-").next().unwrap_or_default());
+        if name == "log" {
+            let _ = writeln!(world, "{}", path.display());
+        } else if name.starts_with("lock") {
+            // Who holds it is dead, and since when it ran tells nobody more.
+            let place = path.with_file_name(&*numberless(&name));
+            let fields = String::from_utf8_lossy(bytes).split('\t').count();
+            let is_whole = bytes.ends_with(b"\n");
+            let _ = writeln!(world, "{} {fields} {is_whole}", place.display());
+        } else {
+            let _ = writeln!(world, "{}", path.display());
+            for line in String::from_utf8_lossy(bytes).lines() {
+                let line = match line.split_once('\t') {
+                    Some(("token" | "token-pid" | "tokens", rest)) if !rest.ends_with("socketfilterfw") => {
+                        "token"
+                    }
+                    _ => line,
+                };
+                let _ = writeln!(world, "{}", line.split("session-").next().unwrap_or_default());
+            }
         }
     }
     world
+}
+
+fn is_bundle(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "nix-volumes")
 }
 
 /// A kernel's records without its boot session.
@@ -280,8 +293,17 @@ struct Stage {
     /// What it spawns, and how many commands that is.
     calls: Vec<Call>,
     length: usize,
-    /// The worlds that a fault left and that were repaired since. What follows depends on nothing else.
+    /// The strikes so far, and how many of them were read off the record of the undisturbed run.
+    strikes: Cell<[usize; 2]>,
+    /// The worlds that a fault left and that were repaired since, and those that a cleanup began with. What follows
+    /// depends on nothing else.
     mended: RefCell<BTreeSet<String>>,
+    cleaned: RefCell<BTreeSet<String>>,
+}
+
+/// Whether this kind of strike ends the run, so that nothing of it follows.
+fn is_end(kind: &str) -> bool {
+    KINDS[1..].contains(&kind)
 }
 
 impl Stage {
@@ -307,38 +329,91 @@ impl Stage {
         };
         network.mac.fault(None);
         network.mac.forget_journal();
+        network.mac.begin_record();
         network.ok(story.command());
+        network.mac.end_record();
         let calls = network.mac.journal();
         let length = calls.len();
         let undisturbed = outcome(&network);
         assert!(length > 10, "{story:?} spawns {length} commands");
-        let mended = RefCell::default();
         let is_meshed = input["macs"].is_object();
-        Self { story, network, bare, begin, found, plain, undisturbed, is_meshed, calls, length, mended }
+        Self {
+            story,
+            network,
+            bare,
+            begin,
+            found,
+            plain,
+            undisturbed,
+            is_meshed,
+            calls,
+            length,
+            strikes: Cell::default(),
+            mended: RefCell::default(),
+            cleaned: RefCell::default(),
+        }
+    }
+
+    /// Brings the Mac to where the run is that ends at its k-th command. Up to there it is as if nothing were to strike,
+    /// and behind it there is nothing: so it is the undisturbed run that is on record.
+    fn end(&self, kind: &str, k: usize) {
+        let mac = &self.network.mac;
+        self.network.put_back(&self.network.recorded(k, kind == "kill-after"));
+        mac.forget_journal();
+        mac.count(k);
+        if kind == "power" {
+            mac.reboot();
+        }
+        mac.fault(None);
+    }
+
+    /// Runs the command, and strikes at the k-th that it spawns.
+    fn disturb(&self, kind: &str, k: usize) -> Ran {
+        self.network.put_back(&self.begin);
+        self.network.mac.forget_journal();
+        self.network.mac.fault(Some((kind, k)));
+        let ran = self.network.run(self.story.command());
+        self.network.mac.fault(None);
+        ran
+    }
+
+    fn world(&self) -> String {
+        let kept = self.network.keep();
+        let bundle = |kept: &Kept| -> Vec<_> {
+            let files = kept.files().filter(|(path, _)| is_bundle(path));
+            files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect()
+        };
+        assert!(bundle(&kept) == bundle(&self.begin), "{:?} changed the bundle", self.story);
+        world(&kept)
+    }
+
+    /// Ends the run at its k-th command, and compares what is left with what is on record.
+    fn compare(&self, kind: &str, k: usize) {
+        self.disturb(kind, k);
+        let ended = self.world();
+        self.end(kind, k);
+        let why = format!("{:?}, {kind} at {k} of {}", self.story, self.length);
+        assert_eq!(self.world(), ended, "{why}: not as it is on record");
     }
 
     /// Strikes at the k-th command, and holds what follows against the laws.
     fn strike(&self, kind: &str, k: usize) {
         let network = &self.network;
-        network.put_back(&self.begin);
-        network.mac.forget_journal();
-        network.mac.fault(Some((kind, k)));
-        let ran = network.run(self.story.command());
-        network.mac.fault(None);
-        let struck = network.mac.journal().iter().find(|call| call.mark == '-').map(Call::line);
-        let struck = struck.map_or(String::new(), |line| format!(" ({line})"));
-        let why = format!("{:?}, {kind} at {k} of {}{struck}", self.story, self.length);
-        let told = format!("{why}: {}{}", ran.out, ran.err);
-        if kind == "fail" {
-            self.failed_well(ran.code, &told);
-        }
-        if kind.starts_with("full:") {
-            assert!(ran.code < 2, "exit {}, {told}", ran.code);
-            assert!(ran.code == 0 || ran.err.contains("the disk is full, or does not let us"), "{told}");
-            // What says that it is as before, or done, is right.
-            if ran.code == 0 || ran.err.contains("rolled back: nothing of this run is left") {
-                self.failed_well(ran.code, &told);
+        let [strikes, recorded] = self.strikes.get();
+        self.strikes.set([strikes + 1, recorded + usize::from(is_end(kind))]);
+        let mut why = format!("{:?}, {kind} at {k} of {}", self.story, self.length);
+        if is_end(kind) {
+            if is_long() {
+                self.compare(kind, k);
+            } else {
+                self.end(kind, k);
             }
+        } else {
+            let ran = self.disturb(kind, k);
+            if let Some(call) = network.mac.journal().iter().find(|call| call.mark == '-') {
+                let _ = write!(why, " ({})", call.line());
+            }
+            self.ends_well(kind, &ran, &format!("{why}: {}{}", ran.out, ran.err));
         }
         self.touched_nothing_foreign(&why);
         if self.is_meshed {
@@ -348,8 +423,23 @@ impl Stage {
             network.mac.forget_holes();
         }
         assert_eq!(network.mac.holes(), "", "{why}");
-        if self.mended.borrow_mut().insert(world(network)) {
+        if self.mended.borrow_mut().insert(self.world()) {
             self.mend(&why);
+        }
+    }
+
+    /// A run that was struck but went on ends as it says.
+    fn ends_well(&self, kind: &str, ran: &Ran, told: &str) {
+        if kind == "fail" {
+            self.failed_well(ran.code, told);
+        }
+        if kind.starts_with("full:") {
+            assert!(ran.code < 2, "exit {}, {told}", ran.code);
+            assert!(ran.code == 0 || ran.err.contains("the disk is full, or does not let us"), "{told}");
+            // What says that it is as before, or done, is right.
+            if ran.code == 0 || ran.err.contains("rolled back: nothing of this run is left") {
+                self.failed_well(ran.code, told);
+            }
         }
     }
 
@@ -436,6 +526,14 @@ impl Stage {
             );
             assert_eq!(network.hosts(), HOSTS, "{why}");
         }
+        self.touched_nothing_foreign(why);
+        if self.cleaned.borrow_mut().insert(self.world()) {
+            self.clean(why);
+        }
+    }
+
+    fn clean(&self, why: &str) {
+        let network = &self.network;
         let ran = network.run("cleanup");
         assert_eq!(ran.code, 0, "{why}: cleanup: {}{}", ran.out, ran.err);
         assert_eq!(rest(&network.mac.kernel()), rest(&self.bare), "{why}: cleanup left something");
@@ -489,6 +587,18 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let [strikes, recorded] = self.strikes.get();
+        let (mended, cleaned) = (self.mended.borrow().len(), self.cleaned.borrow().len());
+        let (story, length) = (self.story, self.length);
+        eprintln!(
+            "{story:?}: {strikes} strikes at {length} commands, {recorded} of them read off the record; \
+             {mended} worlds to repair, {cleaned} to clean up"
+        );
+    }
+}
+
 /// Strikes at every command: lets it fail, and in turn for each command ends the run or fills the disk at it in one way;
 /// with `NIXVOL_LONG` in every way.
 fn everywhere(story: Story, input: &Value) {
@@ -496,7 +606,6 @@ fn everywhere(story: Story, input: &Value) {
 }
 
 fn everywhere_on(stage: &Stage) {
-    let story = stage.story;
     // At one command the run ends, at the next the disk is full.
     let others = [&FULL[..], &KINDS[1..]];
     for k in 1..=stage.length {
@@ -506,8 +615,6 @@ fn everywhere_on(stage: &Stage) {
             stage.strike(kind, k);
         }
     }
-    let mended = stage.mended.borrow().len();
-    eprintln!("{story:?}: {} commands struck left {mended} worlds", stage.length);
 }
 
 /// Strikes at commands that lie evenly over the run, at others for each kind; with `NIXVOL_LONG` at every one.
@@ -615,6 +722,15 @@ fn with_another_mac(story: Story) {
     let acts = |call: &&Call, at: usize| call.mark == '!' && at.is_multiple_of(5);
     for (turn, (_, k)) in stage.calls.iter().zip(1..).filter(|(call, at)| acts(call, *at)).enumerate() {
         stage.strike(all[turn % all.len()], k);
+    }
+}
+
+/// Real ends of a run leave what is on record for them; with `NIXVOL_LONG` every end of every story is a real one.
+#[test]
+fn what_is_on_record_is_what_an_ended_run_leaves() {
+    let stage = Stage::new(Story::Upgrade, &tiny());
+    for (turn, k) in (1..=stage.length).step_by(stage.length / 12).enumerate() {
+        stage.compare(KINDS[1 + turn % 3], k);
     }
 }
 

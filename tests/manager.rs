@@ -199,12 +199,7 @@ fn a_lock_is_honoured_while_its_holder_lives() {
     network.ok("start");
     let lock = network.state().join("lock");
     let me = std::process::id();
-    let began = Command::new("ps")
-        .args(["-o", "lstart=", "-p", &me.to_string()])
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC0")
-        .output();
-    let began = String::from_utf8(began.expect("ps").stdout).expect("a date");
+    let began = network.mac.began();
     fs::write(&lock, format!("{me}\t{began}")).expect("a lock");
     network.fails("stop", 4, "another run");
     network.ok("status");

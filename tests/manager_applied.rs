@@ -346,12 +346,7 @@ fn commands_without_the_lock_write_nothing() {
     let network = Network::new(&small());
     network.ok("start");
     let me = std::process::id();
-    let began = std::process::Command::new("ps")
-        .args(["-o", "lstart=", "-p", &me.to_string()])
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC0")
-        .output();
-    let began = String::from_utf8(began.expect("ps").stdout).expect("a date");
+    let began = network.mac.began();
     for begin in ["nothing", "drift", "install"] {
         match begin {
             "drift" => drop(network.mac.ok("pfctl -a com.apple/250.nixvol -F all")),

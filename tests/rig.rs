@@ -121,6 +121,12 @@ impl Mac {
         ran.out
     }
 
+    /// When this process began, as the Mac's `ps` tells it.
+    pub fn began(&self) -> String {
+        let told = self.ok(&format!("ps -o pid= -o lstart= -p {}", std::process::id()));
+        told.trim_start().split_once(' ').expect("a process and a time").1.to_owned()
+    }
+
     pub fn kernel(&self) -> String {
         fs::read_to_string(self.root().join("kernel")).expect("the kernel")
     }
@@ -174,12 +180,31 @@ impl Mac {
 
     /// Injects a fault at the k-th command from now; `None` removes it.
     pub fn fault(&self, fault: Option<(&str, usize)>) {
-        let (count, file) = (self.root().join("count"), self.root().join("fault"));
-        fs::write(count, "0\n").expect("the counter");
+        self.count(0);
+        let file = self.root().join("fault");
         match fault {
             Some((kind, at)) => fs::write(file, format!("{kind} {at}\n")).expect("the fault"),
             None => fs::write(file, "").expect("the fault"),
         }
+    }
+
+    /// Records the state at every command from now on.
+    pub fn begin_record(&self) {
+        fs::create_dir(self.root().join("record")).expect("a directory for the record");
+    }
+
+    /// Ends the record. It stays, at [`Self::record`].
+    pub fn end_record(&self) {
+        fs::rename(self.root().join("record"), self.record()).expect("the record");
+    }
+
+    pub fn record(&self) -> PathBuf {
+        self.root().join("recorded")
+    }
+
+    /// The number of commands so far.
+    pub fn count(&self, commands: usize) {
+        fs::write(self.root().join("count"), format!("{commands}\n")).expect("the counter");
     }
 
     /// From now on `-F all` keeps dummynet's rules, also after a reboot.

@@ -117,6 +117,8 @@ if cargo deny --version >/dev/null 2>&1; then
 else
 	echo "note: licences, sources and advisories of dependencies were not checked: there is no cargo-deny here" >&2
 fi
+# What is compiled only once need not be compiled in parts that can be reused.
+if [[ ! -d target/debug/incremental ]]; then export CARGO_INCREMENTAL=0; fi
 cargo fmt --check
 cargo clippy --locked --all-targets --quiet -- --deny warnings
 # What compiles on a Mac: all but the lab, and the tests that are of Linux.
@@ -132,6 +134,6 @@ if [[ -n ${NIXVOL_LONG-} ]]; then
 		echo "note: Rust $oldest was not tried: there is no rustup here" >&2
 	fi
 fi
-# One more than there are processors: the tests of the lab wait for packets that must not arrive.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}"
+# Two more than there are processors: the tests of the lab, a seventh of all, wait for packets that must not arrive.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 2))}"
 cargo test --locked

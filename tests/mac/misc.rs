@@ -1,4 +1,4 @@
-//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, ls, sw_vers.
+//! The small commands: sysctl, mount, scutil, launchctl, ping, nc, ls, ps, sw_vers.
 
 use std::fs;
 use std::io::Read as _;
@@ -50,6 +50,30 @@ pub fn mount(kernel: &Kernel, args: &[&str]) -> Answer {
     }
     let mut answer = Answer::default();
     kernel.mounts.iter().for_each(|(line, _)| answer.say(line));
+    answer
+}
+
+/// `ps -o pid= -o lstart= -p PIDS`: each process that lives, and when it began. The time is that since the machine booted,
+/// as if it had booted in the first second of 1970.
+pub fn ps(pids: &str) -> Answer {
+    let mut answer = Answer { code: 1, ..Answer::default() };
+    for pid in pids.split(',') {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let ticks: Option<u64> =
+            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+        let Some(ticks) = ticks else { continue };
+        let seconds = ticks / 100;
+        let (day, hour, minute) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+        let week = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        let named = week[usize::try_from(day % 7).unwrap_or_default()];
+        // The month goes on as long as the machine is up.
+        answer.say(format!(
+            "{pid:>5} {named} Jan {:>2} {hour:02}:{minute:02}:{:02} 1970",
+            day + 1,
+            seconds % 60
+        ));
+        answer.code = 0;
+    }
     answer
 }
 

@@ -1926,9 +1926,11 @@ say() { if test -z "$QUIET"; then printf '%s\n' "$*"; fi; }
 warn() { if test -z "$QUIET"; then printf 'nixvol: %s\n' "$*" >&2; fi; }
 
 MUTE=
+# The time of the log's lines is read once after each look at the Mac: a process for each line would double a long run.
+STAMP=
 log() {
-    stamp=$(date '+%Y-%m-%dT%H:%M:%SZ') || stamp='-'
-    if test -z "$MUTE" && ! printf '%s %s: %s\n' "$stamp" "$COMMAND" "$*" 2>/dev/null >>"$LOG"; then
+    if test -z "$STAMP"; then STAMP=$(date '+%Y-%m-%dT%H:%M:%SZ') || STAMP='-'; fi
+    if test -z "$MUTE" && ! printf '%s %s: %s\n' "$STAMP" "$COMMAND" "$*" 2>/dev/null >>"$LOG"; then
         MUTE=yes
         cannot_write "$LOG"
     fi
@@ -2454,6 +2456,7 @@ look() {
     NAMES=
     DOES=
     WRONG=
+    STAMP=
     # Messages of the commands are discarded: the engine names the command that failed.
     ANSWER=$(ask "$@" 2>/dev/null)
     status=$?
