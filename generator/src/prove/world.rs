@@ -175,7 +175,7 @@ impl<'a> Names<'a> {
     fn of(text: &'a str) -> Self {
         let is_unit = |word: &&[u8]| {
             let units = KINDS.iter().filter_map(|kind| word.strip_prefix(kind.as_bytes()));
-            units.into_iter().any(|unit| !unit.is_empty() && unit.iter().all(u8::is_ascii_digit))
+            units.into_iter().any(|unit| unit.iter().all(u8::is_ascii_digit))
         };
         Self(text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()).filter(is_unit).collect())
     }
