@@ -32,11 +32,11 @@ impl World {
         Self { declaration, plan, anchor }
     }
 
-    fn ask(&self, from: &str, to: &str, protocol: Option<&str>) -> Result<Explanation, ExplainError> {
+    pub fn ask(&self, from: &str, to: &str, protocol: Option<&str>) -> Result<Explanation, ExplainError> {
         self.captured(from, to, protocol, &[])
     }
 
-    fn captured(
+    pub fn captured(
         &self,
         source: &str,
         destination: &str,
@@ -59,7 +59,7 @@ impl World {
 }
 
 /// The user's own topology, with a few places in the user's source.
-fn mine() -> World {
+pub fn mine() -> World {
     let mut input = default_input();
     input["positions"] = json!({
         "links.0": { "file": "network.nix", "line": 31, "column": 7 },
@@ -69,7 +69,7 @@ fn mine() -> World {
 }
 
 /// Guests, vmnet, publishes, masquerade, restricted links, no internet.
-fn rich() -> World {
+pub fn rich() -> World {
     World::new(&fixture("rich.json"))
 }
 
@@ -423,7 +423,7 @@ fn an_incomplete_capture_is_reported() {
 }
 
 /// What a Mac holds that the manager has loaded the anchor on.
-fn held(anchor: &str, interfaces: &Interfaces) -> Captured {
+pub fn held(anchor: &str, interfaces: &Interfaces) -> Captured {
     let text = load(anchor, interfaces).text;
     let rules =
         nixvol_net::pf::parse(&text, &nixvol_net::pf::Environment::default()).expect("an anchor").rules;

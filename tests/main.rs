@@ -15,6 +15,14 @@ mod cases;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod devtools;
 mod diff;
+mod diff_conditions;
+mod diff_laws;
+mod diff_networks;
+mod diff_reader;
+mod diff_rectangles;
+mod diff_text;
+mod diff_volumes;
+mod diff_words;
 mod edits;
 mod edits_changes;
 mod edits_generated;
@@ -27,6 +35,8 @@ mod elsewhere;
 mod examples;
 mod expect;
 mod explain;
+mod explain_differs;
+mod explain_ends;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod fault_form;
 #[cfg(all(feature = "lab", target_os = "linux"))]
@@ -121,6 +131,7 @@ mod proof_random;
 mod proof_refusals;
 mod rates;
 mod reach;
+mod reach_services;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod readme;
 mod regions;

@@ -176,6 +176,28 @@ proptest! {
         }
     }
 
+    /// A set that fixes every field of a packet has this packet as its witness, wherever its fields are in the bits.
+    #[test]
+    fn a_packet_is_the_witness_of_its_fields(names in 0usize..9, packet in packets()) {
+        let more = (0..names).map(|unit| format!("feth{unit}"));
+        let mut space = Space::new(more.chain(["lo0", "en0", "bridge2000", "utun4"].map(str::to_owned)));
+        let prefix = if packet.source.is_ipv4() { 32 } else { 128 };
+        let port = |port: u16| [(u128::from(port), u128::from(port))];
+        let fields = [
+            space.direction(packet.direction),
+            space.interface(&packet.interface),
+            space.network(Side::Source, packet.source, prefix),
+            space.network(Side::Destination, packet.destination, prefix),
+            space.number_is(Field::Protocol, packet.protocol),
+            space.numbers(Field::SourcePort, &port(packet.source_port)),
+            space.numbers(Field::DestinationPort, &port(packet.destination_port)),
+            space.masked(Field::Flags, packet.flags, u8::MAX),
+        ];
+        let set = fields.into_iter().fold(Set::ALL, |all, field| space.and(all, field));
+        prop_assert!(space.has(set, &packet));
+        prop_assert_eq!(space.any(set), Some(packet));
+    }
+
     /// The parts of a set by service, and by sender, cover it exactly, do not overlap, and differ in what they share.
     #[test]
     fn parts_are_the_set(a in words()) {

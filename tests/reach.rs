@@ -13,7 +13,7 @@ use nixvol_net::reach::{Flow, FlowOutcome, FlowVerdict, Flows, Opener, Reach, Re
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::diff::networks;
+use crate::diff_networks::networks;
 use crate::sizes;
 use crate::support::{Shape, declared, default_input, topologies};
 

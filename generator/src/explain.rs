@@ -57,7 +57,7 @@ pub fn explain(
     question: &Question,
 ) -> Result<Explanation, ExplainError> {
     let asked = end::asked(&end::Resolver::new(plan), question)?;
-    let way = way::way(plan, &asked)?;
+    let way = way::way(&asked)?;
     let (egress, address) = (&asked.egress, asked.egress_address);
     let mut explainer =
         Explainer::load(declaration, plan, rules, egress, address).map_err(ExplainError::Rules)?;

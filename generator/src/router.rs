@@ -30,7 +30,7 @@ use crate::wire::{self, Offload};
 pub use faults::{Fault, Faults, Trouble};
 pub use host::{ChosenRoute, MacInterface, MacNetwork, SendError, Sender, StaticRoute};
 pub use interface::Over;
-pub use joined::{JoinedMac, TUNNEL_MTU, UNDERLAY, joined};
+pub use joined::{JoinedMac, MACS, TUNNEL_MTU, UNDERLAY, joined, mac_end};
 pub use node::{Node, NodeAttachment, NodeId, SourceRoute};
 pub use rules::{AnchorSource, LoadedRule, RouterRules};
 pub use tally::Tally;

@@ -11,6 +11,7 @@ use clap_complete::CompletionCandidate;
 use nixvol_net::edit::NixFile;
 use nixvol_net::input::{DEFAULT, Word};
 use nixvol_net::render::NETWORK;
+use nixvol_net::router::mac_end;
 use serde_json::Value;
 
 use crate::disk::given;
@@ -72,7 +73,7 @@ pub fn captured(current: &OsStr) -> Vec<CompletionCandidate> {
 /// The Macs of a declaration that has several.
 fn macs(declaration: &Value) -> Vec<Told> {
     let macs = keys(declaration, "macs").into_iter();
-    macs.map(|name| (format!("macs.{name}"), format!("the Mac {name}"))).collect()
+    macs.map(|name| (mac_end(&name), format!("the Mac {name}"))).collect()
 }
 
 /// A candidate and its help text.

@@ -39,7 +39,8 @@ fn fitting(mut lines: Vec<String>, room: usize) -> Vec<String> {
     let more = lines.len() - fit;
     lines.truncate(fit);
     if more > 0 {
-        lines.push(format!("({more} more lines are left out here)"));
+        let are = if more == 1 { "line is" } else { "lines are" };
+        lines.push(format!("({more} more {are} left out here)"));
     }
     lines
 }

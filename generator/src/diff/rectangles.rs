@@ -26,7 +26,7 @@ impl Both<'_> {
     pub fn rectangles(&mut self, set: Set) -> Vec<FlowRectangle> {
         let by_pairs = self.flows.by_service(set);
         let rectangles = self.of_all(&by_pairs);
-        if by_pairs.len() < 2 || by_pairs.len() > FEW {
+        if by_pairs.len() > FEW {
             return rectangles;
         }
         let by_service = self.columns(&by_pairs);
@@ -47,7 +47,7 @@ impl Both<'_> {
         let filled = flows.or(pairs, within);
         let rows = flows.by_sender(filled);
         let rows = self.trimmed(pairs, &rows);
-        if rows.len() < 2 || rows.len() > FEW {
+        if rows.len() > FEW {
             return self.with_services(rows, services);
         }
         let columns = self.columns(&rows);

@@ -152,7 +152,7 @@ struct Peers {
     same: [Set; 2],
     /// Volumes and providers that exist on one side only, by that side.
     single: [[Set; 2]; 2],
-    /// Volumes and remainders of providers whose addresses changed: on each side one address, and all of them.
+    /// Volumes and remainders of providers whose addresses or names changed: on each side one address, and all of them.
     moved: Vec<[(Ipv4Addr, [Set; 2]); 2]>,
     /// By side, the addresses that changed volumes have on the other side only.
     stale: [[Set; 2]; 2],
@@ -163,10 +163,9 @@ impl Peers {
         let (mut single, mut all) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         // Moved volumes with the same access are one entry.
         let mut moved: BTreeMap<[[Set; 2]; 2], [Vec<Ipv4Addr>; 2]> = BTreeMap::new();
-        for Turned { turn, places, open } in turned {
+        for Turned { turn: _, places, open } in turned {
             let addresses = places.each_ref().map(|place| place.as_ref().map(|place| place.address));
             match addresses {
-                [Some(_), Some(_)] if *turn == VolumeMove::Renamed => continue,
                 [Some(old), Some(new)] => {
                     let alike = moved.entry(*open).or_default();
                     alike[0].push(old);

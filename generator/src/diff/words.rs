@@ -77,7 +77,7 @@ impl Both<'_> {
         }
         let missing = FlowSide { set: missing, peers: None, ignored: Set::NONE, ..*it };
         let names = self.providers(&missing, it.side, Set::NONE);
-        let is_few = names.len() <= EXCEPTIONS && names.len() <= count / 3 && names.len() + 2 <= count;
+        let is_few = names.len() <= EXCEPTIONS && names.len() <= count / 3;
         let is_plain = !names.iter().any(|name| name.contains(" but "));
         (is_few && is_plain).then(|| format!("{every} but {}", names.join(" and ")))
     }
@@ -154,7 +154,7 @@ impl Both<'_> {
                 self.owners[named].volumes.range(first..=last).map(|(address, name)| (*address, *name));
             let volumes: Vec<(Ipv4Addr, &Name)> = volumes.collect();
             if volumes.len() as u64 == u64::from(u32::from(last)) - u64::from(u32::from(first)) + 1 {
-                let word = |(address, name)| (self.volume(it, named, name, address), false);
+                let word = |(address, name)| (self.volume(named, name, address), false);
                 pieces.extend(volumes.into_iter().map(word));
             } else {
                 pieces.push((range(first, last), true));
@@ -163,8 +163,8 @@ impl Both<'_> {
         pieces
     }
 
-    fn volume(&self, it: &FlowSide, named: usize, name: &Name, address: Ipv4Addr) -> String {
-        let [here, there] = [&self.owners[named], &self.owners[1 - named]];
+    fn volume(&self, named: usize, name: &Name, address: Ipv4Addr) -> String {
+        let there = &self.owners[1 - named];
         let mut notes = Vec::new();
         if there.places.get(name).is_some_and(|(other, _)| *other != address) {
             notes.push(address.to_string());
@@ -172,7 +172,7 @@ impl Both<'_> {
         if let Some(other) = there.volumes.get(&address).filter(|other| **other != name) {
             notes.push(format!("{other} {}", when(1 - named)));
         }
-        if named != it.side || there.provider(address).is_none() && here.provider(address).is_some() {
+        if there.provider(address).is_none() {
             notes.push(format!("outside {}", when(1 - named)));
         }
         with_notes(name.to_string(), &notes)

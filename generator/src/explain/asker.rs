@@ -232,7 +232,7 @@ impl<'a> Asker<'a> {
             let number = protocol.to_string();
             let question = Question { destination: &destination, protocol: Some(&number), ..icmp };
             let asked = end::asked(&self.resolver, &question)?;
-            let way = way::way(self.plan, &asked)?;
+            let way = way::way(&asked)?;
             let explanation = self.explainer.explained(asked, way);
             self.agrees &= explanation.agrees();
             all.push(Asked {

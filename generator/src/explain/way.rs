@@ -95,7 +95,7 @@ impl Way {
 }
 
 /// The path of the packet that a question is about.
-pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
+pub(super) fn way(asked: &Asked) -> Result<Way, Wrong> {
     let (source, destination) = (asked.source.at, asked.destination.at);
     let step = |direction, over| Step { direction, over };
     let (out, into) = (|over| step(PolicyDirection::Out, over), |over| step(PolicyDirection::In, over));
@@ -115,7 +115,6 @@ pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
             Vec::new(),
             "an address of 127.0.0.0/8 is this Mac's own: macOS drops it on any interface but lo0, before pf",
         ),
-        (from, At::Loopback) if from.is_here() => published(plan, asked, lo0),
         (At::Loopback, At::Bridge(_) | At::OtherMac(_) | At::Outside) => {
             refused(Vec::new(), "a source in 127.0.0.0/8 never leaves lo0: macOS refuses it (EADDRNOTAVAIL)")
         }
@@ -147,31 +146,6 @@ pub(super) fn way(plan: &Plan, asked: &Asked) -> Result<Way, Wrong> {
 
 fn refused(steps: Vec<Step>, why: &str) -> Way {
     Way { steps, refused: Some(why.to_owned()) }
-}
-
-/// From this Mac to a loopback address. If the port is published, the packet continues to the volume.
-fn published(plan: &Plan, asked: &Asked, mut steps: Vec<Step>) -> Way {
-    let publish = plan.publishes.iter().find(|publish| {
-        publish.alias == asked.destination.address
-            && Some(publish.port) == asked.service.port
-            && asked.service.protocol == crate::plan::policy::TCP
-    });
-    let behind = publish.and_then(|publish| {
-        let volume = plan.volume(&publish.volume)?;
-        let is_guest = volume.attachment == crate::model::VolumeAttachment::Guest;
-        is_guest.then(|| plan.bridges.iter().position(|bridge| bridge.provider == volume.provider))?
-    });
-    let Some(bridge) = behind else {
-        return Way { steps, refused: None };
-    };
-    if asked.source.address.is_loopback() {
-        return refused(
-            steps,
-            "the redirected packet has a source in 127.0.0.0/8, which macOS never forwards to a VM",
-        );
-    }
-    steps.push(Step { direction: PolicyDirection::Out, over: Over::Bridge(bridge) });
-    Way { steps, refused: None }
 }
 
 /// The protocol as a link names it, if a link can.

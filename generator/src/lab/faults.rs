@@ -5,14 +5,11 @@
 use anyhow::{Result, anyhow, bail};
 use nixvol_net::input::nearest;
 use nixvol_net::model::Conditions;
-use nixvol_net::router::{Fault, NodeId, Trouble};
+use nixvol_net::router::{Fault, MACS, NodeId, Trouble};
 
 use super::macs::Macs;
 use super::protocol::Asked;
 use super::running::Lab;
-
-/// What begins the name of a Mac where volumes and providers can be named too, as in a path of the declaration.
-const MACS: &str = "macs.";
 
 /// Makes a fault, and describes it in words.
 pub fn fault(lab: &Lab, macs: &mut Macs, asked: &Asked) -> Result<String> {

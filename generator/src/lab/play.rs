@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nixvol_net::router::mac_end;
 use nixvol_net::scenario::{Act, Event, Scenario};
 
 use super::client::{address, ask};
@@ -82,7 +83,7 @@ fn are_known(scenario: &Scenario, address: &str) -> Result<()> {
         bail!("the lab is of another version of this program")
     };
     let nodes = status.nodes.iter().filter(|node| node.provider.is_some());
-    let macs: Vec<String> = status.macs.iter().map(|mac| format!("macs.{}", mac.name)).collect();
+    let macs: Vec<String> = status.macs.iter().map(|mac| mac_end(&mac.name)).collect();
     let known: BTreeSet<&str> = nodes
         .flat_map(|node| [Some(node.name.as_str()), node.provider.as_deref()])
         .flatten()

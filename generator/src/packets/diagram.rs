@@ -19,7 +19,7 @@ const END: u32 = 1 << 31;
 /// The level of a leaf: after all others.
 const LAST: u16 = u16::MAX;
 /// The smallest and the largest operation cache, in entries of 16 bytes.
-const SMALLEST: usize = 1 << 10;
+const SMALLEST: u32 = 1 << 10;
 const LARGEST: usize = 1 << 20;
 /// The first operand of a cached operation other than [`Diagrams::choose`] is at least this: no node or constant set.
 const FIRST_OPERATION: u32 = END + 2;
@@ -97,6 +97,10 @@ pub struct Diagrams {
     /// below it hold the index of the node plus one, the others those bits of its hash, so that a node is read only if
     /// it is very likely the one sought.
     unique: Vec<u32>,
+    /// The last index of `unique`, which is also the mask of the bits that hold an index.
+    last: u32,
+    /// With so many nodes `unique` grows.
+    room: usize,
     /// The operation cache: each slot holds the last operation (three words) and its result.
     asked: Vec<[u32; 4]>,
     /// Results by node, each with the number of the traversal that stored it.
@@ -137,11 +141,6 @@ fn mixed([a, b, c]: [u32; 3]) -> u32 {
     u32::try_from(hash >> 32).unwrap_or(0)
 }
 
-/// The last index of a table as a mask; the table has at most 2^32 slots.
-fn low_bits(last: usize) -> u32 {
-    u32::try_from(last).expect("fewer than 2^31 nodes")
-}
-
 /// An operation and its operands, with their hash.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CacheKey {
@@ -164,8 +163,10 @@ impl Default for Diagrams {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
-            unique: vec![0; SMALLEST],
-            asked: vec![UNASKED; SMALLEST],
+            unique: vec![0; SMALLEST as usize],
+            last: SMALLEST - 1,
+            room: SMALLEST as usize / 2,
+            asked: vec![UNASKED; SMALLEST as usize],
             answers: Vec::new(),
             walks: 0,
         }
@@ -206,49 +207,51 @@ impl Diagrams {
             return low;
         }
         let node = Node { level, low, high };
-        let last = self.unique.len() - 1;
-        let (hash, below) = (mixed(node.words()), low_bits(last));
-        let mut at = hash as usize;
+        let (hash, last) = (mixed(node.words()), self.last);
+        let mut at = hash & last;
         loop {
-            let entry = self.unique[at & last];
+            let entry = self.unique[at as usize];
             if entry == 0 {
                 break;
             }
-            if (entry ^ hash) & !below == 0 {
-                let known = (entry & below) - 1;
+            if (entry ^ hash) & !last == 0 {
+                let known = (entry & last) - 1;
                 if self.nodes[known as usize] == node {
                     return Map(known);
                 }
             }
-            at += 1;
+            at = (at + 1) & last;
         }
         let number = u32::try_from(self.nodes.len()).ok().filter(|number| *number < END - 1);
         let number = number.expect("fewer than 2^31 nodes");
         self.nodes.push(node);
-        self.unique[at & last] = hash & !below | (number + 1);
-        // A large table is fuller, because it costs memory: its probes are adjacent, and compare tags.
-        let slots = self.unique.len();
-        if self.nodes.len() >= if slots < LARGEST { slots / 2 } else { slots / 3 * 2 } {
+        self.unique[at as usize] = hash & !last | (number + 1);
+        if self.nodes.len() >= self.room {
             self.grow();
         }
         Map(number)
     }
 
+    #[cold]
     fn grow(&mut self) {
-        // Moving all nodes to a larger table costs as much as adding them; a large table costs memory.
-        let length = self.unique.len() * if self.unique.len() < LARGEST { 4 } else { 2 };
+        // Moving all nodes to a larger table costs as much as adding them; a large table costs memory. So it is also
+        // fuller: its probes are adjacent, and compare tags.
+        let slots = self.unique.len();
+        let length = slots * if slots < LARGEST { 4 } else { 2 };
+        let last = u32::try_from(length - 1).expect("fewer than 2^31 nodes");
         let mut unique = vec![0; length];
-        let last = length - 1;
-        let below = low_bits(last);
         for (number, node) in (1..).zip(&self.nodes) {
             let hash = mixed(node.words());
-            let mut at = hash as usize & last;
-            while unique[at] != 0 {
+            let mut at = hash & last;
+            while unique[at as usize] != 0 {
                 at = (at + 1) & last;
             }
-            unique[at] = hash & !below | number;
+            unique[at as usize] = hash & !last | number;
         }
         self.unique = unique;
+        self.last = last;
+        self.room = if length < LARGEST { length / 2 } else { length / 3 * 2 };
+        self.nodes.reserve_exact(self.room - self.nodes.len());
         let length = length.min(LARGEST);
         if self.asked.len() < length {
             let old = std::mem::replace(&mut self.asked, vec![UNASKED; length]);

@@ -197,10 +197,10 @@ impl Diagrams {
         let mut way = Way::with_capacity(LONG);
         while map.as_constant().is_none() {
             let node = self.node(map);
-            let (wish, other) =
-                if wished(node.level) { (node.high, node.low) } else { (node.low, node.high) };
+            let wished = wished(node.level);
+            let (wish, other) = if wished { (node.high, node.low) } else { (node.low, node.high) };
             let takes_wish = wish != unwanted;
-            way.push((node.level, wished(node.level) == takes_wish));
+            way.push((node.level, wished == takes_wish));
             map = if takes_wish { wish } else { other };
         }
         (map != unwanted).then_some(way)

@@ -174,8 +174,10 @@ struct Names<'a>(BTreeSet<&'a [u8]>);
 impl<'a> Names<'a> {
     fn of(text: &'a str) -> Self {
         let is_unit = |word: &&[u8]| {
-            let units = KINDS.iter().filter_map(|kind| word.strip_prefix(kind.as_bytes()));
-            units.into_iter().any(|unit| unit.iter().all(u8::is_ascii_digit))
+            let letters = word.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+            let (kind, unit) = word.split_at(letters);
+            let is_number = !unit.is_empty() && unit.iter().all(u8::is_ascii_digit);
+            is_number && KINDS.iter().any(|known| known.as_bytes() == kind)
         };
         Self(text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()).filter(is_unit).collect())
     }

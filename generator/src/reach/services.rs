@@ -166,9 +166,6 @@ impl fmt::Display for Services {
             return f.write_str("any protocol");
         }
         let (parts, size) = self.parts();
-        if size <= 1 {
-            return f.write_str(&parts.join(", "));
-        }
         let (missing, missing_size) = self.complement().parts();
         if missing_size < size {
             write!(f, "any protocol but {}", missing.join(", "))

@@ -13,6 +13,8 @@ use super::node::{Node, NodeAttachment, SourceRoute};
 use crate::loading::MESH;
 use crate::plan::{Plan, Tunnel};
 
+/// The prefix of a Mac's name where volumes and providers can be named too, as in a path of the declaration.
+pub const MACS: &str = "macs.";
 /// The MTU that wg-quick gives the tunnel on a link of Ethernet's MTU: 80 bytes are for the headers of IPv6, UDP and
 /// WireGuard.
 pub const TUNNEL_MTU: u16 = 1420;
@@ -52,6 +54,11 @@ impl JoinedMac {
     }
 }
 
+/// A Mac's name where volumes and providers can be named too: `macs.mini`.
+pub fn mac_end(name: &str) -> String {
+    format!("{MACS}{name}")
+}
+
 /// All Macs of a plan, by name; none if there is only one.
 pub fn joined(plan: &Plan) -> Vec<JoinedMac> {
     let Some(Tunnel { mac, address, peers, listen_port: _ }) = &plan.mesh else { return Vec::new() };
@@ -85,7 +92,7 @@ fn link(plan: &Plan) -> Ipv4Net {
 /// The node of another Mac's own processes.
 pub(super) fn other_mac(mac: &JoinedMac) -> Node {
     let addresses = [mac.address].into_iter().chain(mac.gateways.iter().copied());
-    node(format!("macs.{}", mac.name), NodeAttachment::Mesh, addresses.collect(), TUNNEL_MTU)
+    node(mac_end(&mac.name), NodeAttachment::Mesh, addresses.collect(), TUNNEL_MTU)
 }
 
 /// A host beside another Mac.

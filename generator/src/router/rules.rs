@@ -38,7 +38,7 @@ pub struct LoadedRule {
 }
 
 /// Loaded rules, and the states that they have created.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RouterRules {
     machine: Machine,
     /// The interfaces and addresses that rules can refer to.

@@ -75,7 +75,7 @@ impl Topology {
             let (lan, internet) = (format!("lan.{}", one.name), format!("internet.{}", one.name));
             if one.is_this {
                 mac = node;
-                nodes.push(mac_node(format!("macs.{}", one.name), plan, cast, &macs));
+                nodes.push(mac_node(joined::mac_end(&one.name), plan, cast, &macs));
                 nodes.push(outside(lan, cast.lan));
                 nodes.push(outside(internet, cast.internet));
             } else {

@@ -189,13 +189,13 @@ impl Played<'_> {
             let listeners = inside(&lab.nets[internet.0], || Listeners::new(asked))??;
             for (trial, put_in) in trials.into_iter().zip([put_in.clone(), reloaded]) {
                 self.load(&loaded, &put_in)?;
+                let rules = rules(one, &lost, anchor, &put_in)?;
                 let mut asks = Vec::new();
                 for &from in &senders {
                     let node = whole.node(from);
                     let ends = (node.addresses[0], target);
                     asks.extend(probes_of(&trial, (from, internet), ends, |service, size| {
-                        let rules = rules(one, &lost, anchor, &put_in)?;
-                        Ok(refusal(one, lost.clone(), rules, ends, service, size))
+                        Ok(refusal(one, lost.clone(), rules.clone(), ends, service, size))
                     })?);
                 }
                 let is_leak = |seen: &Seen| {
