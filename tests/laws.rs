@@ -266,6 +266,12 @@ proptest! {
                 && flow.ports.as_ref().is_none_or(|ports| port.is_some_and(|port| ports.contains(port)))
         };
         for (index, flow) in plan.flows.iter().enumerate() {
+            for ends in [&flow.from, &flow.to] {
+                let is_covered = |end: &Endpoint| {
+                    matches!(end, Endpoint::Volume(_)) && ends.contains(&Endpoint::Provider(provider(end)))
+                };
+                prop_assert!(!ends.iter().any(is_covered), "a volume beside its provider: {:?}", ends);
+            }
             let ports: Vec<Vec<Option<u16>>> = match &flow.ports {
                 None => vec![vec![None]],
                 Some(ports) => ports.ranges().iter().map(|r| (r.first..=r.last).map(Some).collect()).collect(),

@@ -241,4 +241,9 @@ fn destinations_of_one_source_are_merged_in_order() {
     let link = |from: &[&str], to: &[&str]| json!({ "from": from, "to": to });
     // The same source: destinations are merged, in order, and only once each.
     assert_eq!(permitted(&json!([link(&["a"], &["b", "e"]), link(&["a"], &["c"])])), ["a -> b c e"]);
+    // A volume is left out beside its provider, also if they come from different links.
+    assert_eq!(
+        permitted(&json!([link(&["a"], &["b", "e"]), link(&["a"], &["c"]), link(&["a"], &["c-1"])])),
+        ["a -> b c e"]
+    );
 }

@@ -139,11 +139,19 @@ impl Ends {
         let mut numbers: EndSet = ends.into_iter().map(|end| self.number(end)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        // Providers come before volumes, and are in the list until the end.
-        let providers = numbers.partition_point(|end| self.provider[*end as usize] == *end);
-        let (providers, volumes) = numbers.split_at(providers);
-        let is_covered = |end: &&u32| providers.binary_search(&self.provider[**end as usize]).is_ok();
-        providers.iter().chain(volumes.iter().filter(|end| !is_covered(end))).copied().collect()
+        self.uncovered(numbers)
+    }
+
+    /// A set without the volumes whose provider is in it too.
+    fn uncovered(&self, mut ends: EndSet) -> EndSet {
+        // Providers come before volumes.
+        let providers = ends.partition_point(|end| self.provider[*end as usize] == *end);
+        let providers = ends[..providers].to_vec();
+        ends.retain(|end| {
+            let provider = self.provider[*end as usize];
+            provider == *end || providers.binary_search(&provider).is_err()
+        });
+        ends
     }
 
     /// The rectangles of a link, one for each direction and protocol.
@@ -167,7 +175,9 @@ impl Ends {
     }
 
     fn flows(&self, rectangles: Vec<Rectangle>) -> Vec<PermittedFlow> {
-        let names = |set: EndSet| set.into_iter().map(|end| self.all[end as usize].clone()).collect();
+        let name = |end| self.all[end as usize].clone();
+        // Merged sets may hold a provider of one and a volume of another.
+        let names = |set: EndSet| self.uncovered(set).into_iter().map(name).collect();
         let flow = |Rectangle { from, to, protocol, ports }| PermittedFlow {
             from: names(from),
             to: names(to),
