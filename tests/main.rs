@@ -172,6 +172,7 @@ mod toymac;
 mod toymac_facts;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod upgrade;
+mod values;
 mod workflows;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod wrong_use;

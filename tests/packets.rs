@@ -288,3 +288,24 @@ fn ranges_and_networks_round_trip() {
     );
     assert!(space.address_ranges(network, Side::Destination, PacketFamily::Inet).is_empty());
 }
+
+#[test]
+fn a_range_of_protocols_is_the_protocols_in_it() {
+    let mut space = space();
+    for (first, last) in [(0, 5), (0, 255), (1, 1), (2, 16), (18, 254), (255, 255), (6, 17)] {
+        let range = space.numbers(Field::Protocol, &[(first, last)]);
+        let each: Vec<Set> =
+            (first..=last).map(|number| space.numbers(Field::Protocol, &[(number, number)])).collect();
+        let each = space.union(&each);
+        assert!(range == each, "{first} to {last}");
+    }
+}
+
+#[test]
+fn a_function_of_later_fields_is_not_divided() {
+    let mut space = space();
+    for port in [0, 80, 255] {
+        let map = space.number_is(Field::SourcePort, port).as_map();
+        assert_eq!(space.by_number(map, Field::DestinationPort), [((0, 65_535), map)]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Which rule decides. The name of each test states a property of the kernel.
 
-use nixvol_net::pf::eval::{Outcome, Via};
+use nixvol_net::pf::eval::{Outcome, TcpSegment, Via};
 use serde_json::{Value, json};
 
 use crate::pf_words::{WEB, check, check_main, machine, packet};
@@ -390,4 +390,14 @@ fn a_verdict_is_not_known_after_a_million_rules() {
     let mut machine = machine("pass quick proto udp no state\nanchor \"l\"\n", &anchors);
     assert!(!machine.eval(&packet(WEB)).is_known());
     assert!(machine.eval(&packet("in en0 udp 10.0.0.1:40000 192.0.2.10:80")).is_known());
+}
+
+#[test]
+fn flags_are_letters_both_ways() {
+    for flags in 0..=u8::MAX {
+        let segment = TcpSegment { flags, sequence: 0, acknowledgement: 0, length: 0, window: 0 };
+        assert_eq!(TcpSegment::flags_of(&segment.letters()), Ok(flags), "{}", segment.letters());
+    }
+    let syn = TcpSegment { flags: 0x12, sequence: 0, acknowledgement: 0, length: 0, window: 0 };
+    assert_eq!(syn.letters(), "SA");
 }

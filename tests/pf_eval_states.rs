@@ -330,3 +330,70 @@ fn a_rule_limits_the_states_of_a_source_and_the_sources() {
     assert_eq!(count("max 5", &packets), 5);
     assert_eq!(count("source-track global", &packets), 12);
 }
+
+#[test]
+fn a_wrong_answer_to_a_syn_leaves_the_server_unknown() {
+    check_segments(&[
+        (there("S", r#""seq":100"#), "pass rule 0"),
+        (back("SA", r#""seq":500,"ack":900000000"#), "block state"),
+        // So this is the first segment of the server, whatever the number of the one before.
+        (back("SA", r#""seq":700000000,"ack":101"#), "pass state 0"),
+        (there("A", r#""seq":101,"ack":700000001"#), "pass state 0"),
+    ]);
+}
+
+/// The states after a quarter of an hour: those of established connections.
+fn states_that_last(main: &str, sequence: &[(String, &str)]) -> usize {
+    let mut machine = machine(main, &[]);
+    machine.tell_time(0);
+    for (text, expected) in sequence {
+        check(&mut machine, &[(text, *expected)]);
+    }
+    machine.tell_time(900);
+    machine.states()
+}
+
+#[test]
+fn a_connection_that_pf_sees_late_is_established_once_both_sides_acknowledge() {
+    let late = [
+        (there("A", r#""seq":100,"ack":500"#), "pass rule 0"),
+        (back("A", r#""seq":500,"ack":100"#), "pass state 0"),
+        (there("A", r#""seq":100,"ack":500"#), "pass state 0"),
+    ];
+    let main = "pass in proto tcp flags any\n";
+    assert_eq!((states_that_last(main, &late[..2]), states_that_last(main, &late)), (0, 1));
+}
+
+#[test]
+fn a_syn_that_acknowledges_nothing_establishes_nothing() {
+    let main = "pass in proto tcp\n";
+    let mut both = vec![
+        (there("S", r#""seq":100"#), "pass rule 0"),
+        (back("S", r#""seq":500"#), "pass state 0"),
+        (there("A", r#""seq":101,"ack":501"#), "pass state 0"),
+    ];
+    assert_eq!(states_that_last(main, &both), 0);
+    both.push((back("A", r#""seq":501,"ack":101"#), "pass state 0"));
+    assert_eq!(states_that_last(main, &both), 1);
+}
+
+#[test]
+fn a_packet_at_another_interface_than_it_was_routed_to_passes_unchecked() {
+    let outside = |interface: &str| {
+        format!("out {interface} tcp 10.0.0.1:7 8.8.8.8:80 A{{\"seq\":1800000000,\"ack\":1,\"len\":10}}")
+    };
+    for (main, elsewhere) in [
+        ("pass out on en0 route-to (en1 192.0.2.1) proto tcp\n", "pass state 0"),
+        ("pass out on en0 proto tcp\n", "block state"),
+    ] {
+        check_main(
+            main,
+            &[
+                ("out en0 tcp 10.0.0.1:7 8.8.8.8:80 S{\"seq\":100}", "pass rule 0"),
+                ("in en0 tcp 8.8.8.8:80 10.0.0.1:7 SA{\"seq\":500,\"ack\":101}", "pass state 0"),
+                (&outside("en1"), "block state"),
+                (&outside("en2"), elsewhere),
+            ],
+        );
+    }
+}

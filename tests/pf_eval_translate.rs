@@ -374,3 +374,23 @@ fn esp_without_nat_has_an_spi_for_each_direction() {
         ],
     );
 }
+
+#[test]
+fn a_hash_of_an_ipv6_source_has_all_its_words() {
+    let key = "0x0123456789abcdef0123456789abcdef";
+    let main =
+        format!("nat on en0 inet6 from fd00::/16 to any -> 2001:db8::/32 source-hash {key} static-port\n");
+    let mut machine = machine(&main, &[]);
+    let mut of = |source: &str| {
+        let answer = machine.eval(&packet(&format!("out en0 udp {source}:7 2001:db8:ffff::1:53")));
+        let std::net::IpAddr::V6(address) = answer.verdicts()[0].after.source else { panic!("IPv6") };
+        address.segments()
+    };
+    let (one, other) = (of("fd00::5"), of("fd00::6"));
+    assert_eq!((one[..2].to_vec(), of("fd00::5")), (vec![0x2001, 0xdb8], one));
+    // Each of the three words of the host part differs.
+    for word in [2..4, 4..6, 6..8] {
+        assert_ne!(one[word.clone()], other[word.clone()]);
+        assert_ne!(one[word], [0, 0]);
+    }
+}

@@ -2,7 +2,7 @@
 //! although it looks wrong.
 
 use nixvol_net::pf;
-use nixvol_net::pf::eval::Machine;
+use nixvol_net::pf::eval::{self, Machine};
 use nixvol_net::plan::Plan;
 use nixvol_net::prove::outcome::{HookOutcome, Outcomes};
 use nixvol_net::prove::policy::FragmentTreatment;
@@ -228,5 +228,43 @@ fn a_finding_names_a_fragment_by_its_addresses() {
         ("in en0 47 10.0.0.1 10.1.0.1", "in en0: protocol 47 10.0.0.1 -> 10.1.0.1: it is lost"),
     ] {
         assert_eq!(told(packet), expected);
+    }
+}
+
+/// The reply that must come back by the state of a packet: a SYN-ACK to a SYN, and an ACK to anything else.
+#[test]
+fn the_answer_to_a_segment_acknowledges_it() {
+    let mut machine = crate::pf_words::machine("pass all flags any\n", &[]);
+    for (flags, seq, expected) in
+        [("S", 1_000, ("SA", 1_001)), ("A", 1_000, ("A", 1_000)), ("FA", 7, ("A", 7))]
+    {
+        let there = packet(&format!("out en0 tcp 10.0.0.1:7 10.1.0.1:80 {flags}{{\"seq\":{seq}}}"));
+        let passed = machine.eval(&there);
+        let back = prove::packet::answer(&there, &passed.verdicts()[0]).expect("an answer");
+        let eval::Transport::Tcp { source, destination, segment } = back.transport else {
+            panic!("{back:?}")
+        };
+        assert_eq!(
+            (source, destination, segment.letters().as_str(), segment.acknowledgement),
+            (80, 7, expected.0, expected.1)
+        );
+        assert!(machine.eval(&back).is_passed_by_state(), "{flags}");
+    }
+}
+
+#[test]
+fn only_what_a_state_passes_comes_back() {
+    let main = "block in on en1\npass in on en0 proto tcp from 10.0.0.1 port 40000\n";
+    for (text, expected) in [
+        ("out en0 tcp 192.0.2.10:80 10.0.0.1:40000 SA{\"seq\":500,\"ack\":101}", true),
+        // Outside the window: the state blocks it.
+        ("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 A{\"seq\":1800000000,\"len\":10}", false),
+        // Rules decide.
+        ("in en0 tcp 10.0.0.1:40000 192.0.2.10:81 S", false),
+        ("in en1 tcp 10.0.0.2:40000 192.0.2.10:80 S", false),
+    ] {
+        let mut machine = crate::pf_words::machine(main, &[]);
+        machine.eval(&packet("in en0 tcp 10.0.0.1:40000 192.0.2.10:80 S{\"seq\":100}"));
+        assert_eq!(machine.eval(&packet(text)).is_passed_by_state(), expected, "{text}");
     }
 }

@@ -9,7 +9,7 @@ mod accept;
 pub mod across;
 mod judge;
 pub mod outcome;
-mod packet;
+pub mod packet;
 pub mod policy;
 mod refutation;
 pub mod rules;

@@ -76,7 +76,7 @@ impl Diagrams {
             so_far += weight(item);
             so_far <= half
         });
-        let (front, behind) = items.split_at(middle.count().clamp(1, items.len() - 1));
+        let (front, behind) = items.split_at(middle.count().max(1));
         let (front, behind) =
             (self.by_halves(front, weight, one, two), self.by_halves(behind, weight, one, two));
         front.zip(behind).map(|(front, behind)| two(self, front, behind))

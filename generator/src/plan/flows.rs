@@ -143,9 +143,6 @@ impl Ends {
         let providers = numbers.partition_point(|end| self.provider[*end as usize] == *end);
         let (providers, volumes) = numbers.split_at(providers);
         let is_covered = |end: &&u32| providers.binary_search(&self.provider[**end as usize]).is_ok();
-        if !volumes.iter().any(|end| is_covered(&end)) {
-            return numbers;
-        }
         providers.iter().chain(volumes.iter().filter(|end| !is_covered(end))).copied().collect()
     }
 

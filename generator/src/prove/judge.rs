@@ -14,9 +14,7 @@ use super::refutation::{Counterexample, ProofFinding, RuleOutcome, Translated, V
 use super::rules::{self, RuleFunctions};
 use super::world::{LOOPBACK, World};
 use crate::packets::{self, Field, Map, Set, Side, Space};
-use crate::pf::eval::{
-    Machine, Outcome as Action, PathVerdicts, Shaping, StateUse, TranslationKind, Verdict as Kernel, Via,
-};
+use crate::pf::eval::{Machine, PathVerdicts, Shaping, StateUse, TranslationKind, Verdict as Kernel};
 use crate::pf::print_rule;
 use crate::pf::syntax::{self, Action as Does, Rule, StateKind};
 use crate::plan::Plan;
@@ -256,10 +254,7 @@ impl<'a> Comparison<'a> {
     fn confirm_answer(&mut self, packet: crate::pf::eval::Packet) {
         let there = self.machine.eval(&packet);
         let back = there.verdicts().first().and_then(|there| answer(&packet, there));
-        let came_back = back.is_none_or(|back| match self.machine.eval(&back) {
-            PathVerdicts::Single(verdict) => verdict.action == Action::Pass && verdict.via == Via::State,
-            PathVerdicts::Path { .. } => false,
-        });
+        let came_back = back.is_none_or(|back| self.machine.eval(&back).is_passed_by_state());
         self.machine.forget();
         if !came_back {
             self.disagree(packet, "the rules pass it, and its answer does not come back");

@@ -43,6 +43,11 @@ impl PathVerdicts {
         }
     }
 
+    /// Whether a state passes it, at every hook.
+    pub fn is_passed_by_state(&self) -> bool {
+        self.verdicts().iter().all(|verdict| verdict.action == Outcome::Pass && verdict.via == Via::State)
+    }
+
     /// Whether the outcome is what pf decides; it is not if the evaluation was abandoned.
     pub fn is_known(&self) -> bool {
         self.verdicts().iter().all(|verdict| verdict.via != Via::Abandoned)
