@@ -95,8 +95,7 @@ pub struct Kept {
 }
 
 /// The paths of a snapshot, relative to the Mac's directory.
-const KEPT: [&str; 4] = ["mac/kernel", BUNDLE, "hosts", "var"];
-const BUNDLE: &str = "opt";
+const KEPT: [&str; 4] = ["mac/kernel", "opt", "hosts", "var"];
 
 impl Kept {
     pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
@@ -107,20 +106,19 @@ impl Kept {
         String::from_utf8_lossy(&self.files[0].1).into_owned()
     }
 
-    /// Adds what is at one path, as if it were at the other.
-    fn read(&mut self, from: &Path, path: &Path) {
-        let Ok(meta) = fs::symlink_metadata(from) else { return };
+    fn read(&mut self, path: &Path) {
+        let Ok(meta) = fs::symlink_metadata(path) else { return };
         let mode = meta.mode() & 0o7777;
         if !meta.is_dir() {
-            self.files.push((path.to_owned(), fs::read(from).expect("a file"), mode));
+            self.files.push((path.to_owned(), fs::read(path).expect("a file"), mode));
             return;
         }
         self.directories.push((path.to_owned(), mode));
-        let entries = fs::read_dir(from).expect("a directory");
-        let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        let entries = fs::read_dir(path).expect("a directory");
+        let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         entries.sort();
-        for name in &entries {
-            self.read(&from.join(name), &path.join(name));
+        for path in &entries {
+            self.read(path);
         }
     }
 }
@@ -157,21 +155,7 @@ impl Network {
     pub fn keep(&self) -> Kept {
         let mut kept = Kept { directories: Vec::new(), files: Vec::new() };
         for path in KEPT {
-            let path = self.mac.dir().join(path);
-            kept.read(&path, &path);
-        }
-        kept
-    }
-
-    /// What the toy Mac recorded before the k-th command of a run, or after it, as a snapshot. The bundle is not
-    /// recorded: it is as it is now.
-    pub fn recorded(&self, k: usize, is_after: bool) -> Kept {
-        let mut kept = Kept { directories: Vec::new(), files: Vec::new() };
-        let record = self.mac.record().join(k.to_string()).join(if is_after { "after" } else { "before" });
-        for path in KEPT {
-            let place = self.mac.dir().join(path);
-            let from = if path == BUNDLE { place.clone() } else { record.join(path) };
-            kept.read(&from, &place);
+            kept.read(&self.mac.dir().join(path));
         }
         kept
     }

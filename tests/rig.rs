@@ -180,31 +180,12 @@ impl Mac {
 
     /// Injects a fault at the k-th command from now; `None` removes it.
     pub fn fault(&self, fault: Option<(&str, usize)>) {
-        self.count(0);
-        let file = self.root().join("fault");
+        let (count, file) = (self.root().join("count"), self.root().join("fault"));
+        fs::write(count, "0\n").expect("the counter");
         match fault {
             Some((kind, at)) => fs::write(file, format!("{kind} {at}\n")).expect("the fault"),
             None => fs::write(file, "").expect("the fault"),
         }
-    }
-
-    /// Records the state at every command from now on.
-    pub fn begin_record(&self) {
-        fs::create_dir(self.root().join("record")).expect("a directory for the record");
-    }
-
-    /// Ends the record. It stays, at [`Self::record`].
-    pub fn end_record(&self) {
-        fs::rename(self.root().join("record"), self.record()).expect("the record");
-    }
-
-    pub fn record(&self) -> PathBuf {
-        self.root().join("recorded")
-    }
-
-    /// The number of commands so far.
-    pub fn count(&self, commands: usize) {
-        fs::write(self.root().join("count"), format!("{commands}\n")).expect("the counter");
     }
 
     /// From now on `-F all` keeps dummynet's rules, also after a reboot.

@@ -14,7 +14,6 @@ mod kernel;
 mod misc;
 mod pf;
 mod pfctl;
-mod record;
 mod route;
 mod turn;
 mod world;
@@ -74,16 +73,14 @@ fn main() -> ExitCode {
     turn::take(&root);
     let number = fault::next_number(&root);
     let fault = fault::at(&root, number);
-    record::keep(&root, number, "before");
     if let Some(code) = fault::before(&root, fault) {
         journal(&root, &name, &args, &code.to_string(), '-');
         return ExitCode::from(code);
     }
     let Some((code, mark)) = run(&root, &name, &args, number) else {
-        return hand_over(&root, &name, &args, (number, fault), limit);
+        return hand_over(&root, &name, &args, fault, limit);
     };
     journal(&root, &name, &args, &code.to_string(), mark);
-    record::keep(&root, number, "after");
     fault::after(&root, fault);
     ExitCode::from(code)
 }
@@ -172,7 +169,7 @@ fn hand_over(
     root: &Path,
     name: &str,
     args: &[String],
-    (number, fault): (u64, Option<Fault>),
+    fault: Option<Fault>,
     limit: fault::Limit,
 ) -> ExitCode {
     journal(root, name, args, "-", '.');
@@ -200,13 +197,12 @@ fn hand_over(
         args => drop(tool.args(args)),
     }
     tool.stdin(Stdio::inherit());
-    if fault.is_none() && !record::is_on(root) {
+    if fault.is_none() {
         let error = tool.exec();
         eprintln!("{name}: {error}");
         return ExitCode::from(126);
     }
     let status = tool.status();
-    record::keep(root, number, "after");
     fault::after(root, fault);
     let code =
         status.map_or(126, |status| status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128));
