@@ -258,6 +258,18 @@ fn transports() -> impl Strategy<Value = Transport> {
     ]
 }
 
+/// The second address, or one like it, of the family of the first: a packet has one family.
+fn of_one_family(one: IpAddr, other: IpAddr) -> IpAddr {
+    match (one, other) {
+        (IpAddr::V4(_), IpAddr::V6(other)) => {
+            let [.., a, b, c, d] = other.octets();
+            IpAddr::from([a, b, c, d])
+        }
+        (IpAddr::V6(_), IpAddr::V4(other)) => other.to_ipv6_mapped().into(),
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => other,
+    }
+}
+
 fn packets() -> impl Strategy<Value = Packet> {
     let hook = (any::<bool>(), names()).prop_map(|(is_in, interface)| Hook {
         direction: if is_in { Direction::In } else { Direction::Out },
@@ -268,7 +280,7 @@ fn packets() -> impl Strategy<Value = Packet> {
             hooks,
             is_path,
             source,
-            destination,
+            destination: of_one_family(source, destination),
             transport,
             user: None,
             group: None,

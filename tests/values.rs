@@ -236,6 +236,34 @@ fn permitted(links: &Value) -> Vec<String> {
     plan.flows.iter().map(|flow| format!("{} -> {}", names(&flow.from), names(&flow.to))).collect()
 }
 
+/// What a plan steers into which of its pipes, in order: `a -> b: 0`.
+fn steered(links: &Value) -> Vec<String> {
+    let names = |ends: &[model::Endpoint]| {
+        ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let plan = Plan::of(&five(links));
+    let number = |pipe| plan.pipes.iter().position(|it| it.number == pipe).expect("a pipe of the plan");
+    plan.steering
+        .iter()
+        .map(|it| format!("{} -> {}: {}", names(&it.from), names(&it.to), number(it.pipe)))
+        .collect()
+}
+
+#[test]
+fn steering_leaves_out_what_stays_inside_a_provider_and_what_is_steered_before() {
+    let slow = |to: &[&str], ms: u32| json!({ "from": ["a"], "to": to, "conditions": { "latencyMs": ms } });
+    assert_eq!(steered(&json!([slow(&["a", "b"], 5)])), ["a -> b: 0"]);
+    assert_eq!(steered(&json!([slow(&["b"], 5), slow(&["b", "c"], 9)])), ["a -> b: 0", "a -> c: 1"]);
+}
+
+#[test]
+fn a_provider_of_a_mac_that_cannot_be_read_is_not_said_to_be_on_no_mac() {
+    let found = with_macs(|input| {
+        input["macs"]["mini"].as_object_mut().expect("a Mac").remove("providers");
+    });
+    assert_eq!(found, ["E003 macs.mini"]);
+}
+
 #[test]
 fn destinations_of_one_source_are_merged_in_order() {
     let link = |from: &[&str], to: &[&str]| json!({ "from": from, "to": to });

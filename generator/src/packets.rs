@@ -86,7 +86,8 @@ impl Space {
         Set(of_family)
     }
 
-    /// The packets in which a field is in one of the ranges, which must be sorted and disjoint.
+    /// The packets in which a field is in one of the ranges, which must be sorted, by their first and by their last
+    /// numbers.
     pub fn numbers(&mut self, field: Field, ranges: &[(u128, u128)]) -> Set {
         let levels = self.field_levels(field);
         match ranges {

@@ -123,7 +123,8 @@ impl Space {
         Set(set)
     }
 
-    /// The packets whose number at these levels is in one of the ranges, which must be sorted and disjoint.
+    /// The packets whose number at these levels is in one of the ranges, which must be sorted, by their first and by
+    /// their last numbers.
     pub(super) fn ranges(&mut self, levels: Range<u16>, ranges: &[(u128, u128)]) -> Set {
         let width = u32::from(levels.end - levels.start);
         let last = u128::MAX.checked_shr(128 - width).unwrap_or(0);

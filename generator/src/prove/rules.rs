@@ -300,8 +300,7 @@ impl<'a> Reader<'a> {
             maps.push(self.space.over(row, Map::constant(0)));
         }
         let mut one_behind_the_other = |front: u32, behind: u32| {
-            let front_ends = sequences[front as usize].last().is_some_and(Option::is_none);
-            if front_ends {
+            if sequences[front as usize].last() == Some(&None) {
                 return front;
             }
             let both = [front, behind].map(|number| sequences[number as usize].clone()).concat();
@@ -457,8 +456,5 @@ fn ranges(condition: NumberMatch<u16>) -> Vec<(u128, u128)> {
         }
         NumberMatch::Outside(a, b) => [below(a), above(b)],
     };
-    match parts {
-        [Some(low), Some(high)] if low.1 >= high.0 => vec![(0, LAST)],
-        parts => parts.into_iter().flatten().collect(),
-    }
+    parts.into_iter().flatten().collect()
 }

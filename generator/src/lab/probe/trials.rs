@@ -267,6 +267,8 @@ impl Played<'_> {
                 let is_leak = |seen: &Seen| {
                     seen.direction == Direction::In && self::source(seen) == Some(source) && seen.passes
                 };
+                // A packet of an open conversation passes by its state, whoever sends it.
+                lab.shared.macs().router_mut(mac).end(&[(source.into(), Ipv4Net::default())]);
                 borrowed(lab, from, source, || {
                     leaks.extend(watched(hosts, mac, &mut asks, is_leak)?);
                     Ok(())
