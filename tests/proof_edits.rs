@@ -357,3 +357,39 @@ fn options_of_a_translation_are_checked() {
         assert_eq!(prove(&plan, &edited).is_ok(), is_right, "{option}");
     }
 }
+
+#[test]
+fn a_fragment_that_is_decided_unlike_its_datagram_is_refused() {
+    let (plan, anchor) = plan_and_anchor(&default_input());
+    // A condition on ports holds for no fragment. So the first rule decides on whole datagrams as the rule behind the
+    // two does, and the second one on fragments alone.
+    let by_ports = |line: &str| line.replacen(" from any", " proto udp from any port 0:65535", 1);
+    let of_udp = |line: &str, action: &str| {
+        format!(
+            "{action}{}",
+            line.replacen(" from any", " proto udp from any", 1).split_once(" in quick").expect("a rule").1
+        )
+    };
+    let outside = line(&anchor, "block drop in quick", "\"outside\"");
+    let own = line(&anchor, "pass quick on lo0", "\"this-mac\"").replacen("pass quick", "pass in quick", 1);
+    for (begins, two, told) in [
+        (
+            "block drop in quick inet from any",
+            [by_ports(outside), of_udp(outside, "pass in quick").replacen(" label", " no state label", 1)],
+            "it passes alone, but the datagram that it is part of may not",
+        ),
+        (
+            "pass quick on lo0 inet from any",
+            [by_ports(&own), "block drop in quick on lo0 inet proto udp from any to <nixvol>".to_owned()],
+            "it is blocked, but the datagram that it is part of passes",
+        ),
+    ] {
+        let edited = before(&anchor, begins, &two.join("\n"));
+        let refused = refusal(&plan, &edited).unwrap_or_default();
+        let reasons: Vec<&str> = refused.lines().filter(|line| line.contains("datagram")).collect();
+        assert!(
+            !reasons.is_empty() && reasons.iter().all(|reason| reason.contains(told)),
+            "{edited}\n{refused}"
+        );
+    }
+}

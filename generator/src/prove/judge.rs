@@ -307,7 +307,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// FragmentTreatment that are not reassembled are held against all datagrams between the same addresses. The rules must not
+    /// Fragments that are not reassembled are held against all datagrams between the same addresses. The rules must not
     /// pass one where such a datagram may be blocked, nor leave one to other anchors unless some such datagram is left
     /// to them, nor block one where every such datagram passes.
     fn compare_fragments(&mut self) {
