@@ -227,20 +227,18 @@ fn five(links: &Value) -> Declaration {
     declared(&json!({ "version": 1, "providers": providers, "volumes": volumes, "links": links }))
 }
 
+fn names(ends: &[model::Endpoint]) -> String {
+    ends.iter().map(|end| end.name().as_str()).collect::<Vec<_>>().join(" ")
+}
+
 /// What a plan permits: `a b -> c d`.
 fn permitted(links: &Value) -> Vec<String> {
-    let names = |ends: &[model::Endpoint]| {
-        ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>().join(" ")
-    };
     let plan = Plan::of(&five(links));
     plan.flows.iter().map(|flow| format!("{} -> {}", names(&flow.from), names(&flow.to))).collect()
 }
 
 /// What a plan steers into which of its pipes, in order: `a -> b: 0`.
 fn steered(links: &Value) -> Vec<String> {
-    let names = |ends: &[model::Endpoint]| {
-        ends.iter().map(|end| end.name().to_string()).collect::<Vec<_>>().join(" ")
-    };
     let plan = Plan::of(&five(links));
     let number = |pipe| plan.pipes.iter().position(|it| it.number == pipe).expect("a pipe of the plan");
     plan.steering

@@ -232,7 +232,7 @@ impl Diagrams {
         Map(number)
     }
 
-    #[cold]
+    #[inline(never)]
     fn grow(&mut self) {
         // Moving all nodes to a larger table costs as much as adding them; a large table costs memory. So it is also
         // fuller: its probes are adjacent, and compare tags.

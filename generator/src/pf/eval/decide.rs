@@ -47,8 +47,7 @@ pub(super) fn judge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ve
                 step = if met.len() < MOST_PIPES {
                     emerge(loaded, memory, flow)
                 } else {
-                    let step = HookStep::Judged(judge_behind_pipes(loaded, memory, flow));
-                    if_known(memory, before, step)
+                    HookStep::Judged(judge_behind_pipes(loaded, memory, flow))
                 };
             }
             HookStep::Judged(verdict) => {
@@ -70,24 +69,25 @@ pub(super) fn enter(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Ho
     // Held and dropped fragments never reach dummynet; segments with invalid TCP flags are dropped after it.
     if normalized == Normalized::Gone {
         let verdict = Verdict { scrubbed: flow.scrubbed, ..blank(before, Outcome::Block) };
-        return if_known(memory, before, HookStep::Judged(verdict));
+        return HookStep::Judged(if_known(memory, verdict));
     }
     emerge(loaded, memory, flow)
 }
 
-/// A step, unless a walk on the way to it was abandoned.
-fn if_known(memory: &mut Memory, before: Form, step: HookStep) -> HookStep {
+/// A verdict, unless a walk on the way to it was abandoned.
+fn if_known(memory: &mut Memory, verdict: Verdict) -> Verdict {
     if !std::mem::take(&mut memory.walks.is_abandoned) {
-        return step;
+        return verdict;
     }
-    HookStep::Judged(Verdict { via: Via::Abandoned, ..blank(before, Outcome::Block) })
+    Verdict { via: Via::Abandoned, ..blank(verdict.before, Outcome::Block) }
 }
 
 /// The next step, at first or after the packet has left a pipe.
 pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> HookStep {
-    let before = flow.form();
     let Shaped { rule, is_held } = shape(loaded, &mut memory.walks, flow);
-    let step = match rule {
+    // After an abandoned walk it is not known which rule matches.
+    let rule = rule.filter(|_| !memory.walks.is_abandoned);
+    match rule {
         Some(shaping) if shaping.into.is_some() => HookStep::Piped(shaping),
         shaping => {
             let mut verdict = judge_behind_pipes(loaded, memory, flow);
@@ -96,14 +96,13 @@ pub(super) fn emerge(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> H
             }
             HookStep::Judged(Verdict { shaping: shaping.into_iter().collect(), ..verdict })
         }
-    };
-    if_known(memory, before, step)
+    }
 }
 
 fn judge_behind_pipes(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow) -> Verdict {
     let before = flow.form();
     let verdict = judge_normalized(loaded, memory, flow, before);
-    Verdict { scrubbed: flow.scrubbed, ..verdict }
+    if_known(memory, Verdict { scrubbed: flow.scrubbed, ..verdict })
 }
 
 fn judge_normalized(loaded: &Loaded, memory: &mut Memory, flow: &mut Flow, before: Form) -> Verdict {
