@@ -139,6 +139,10 @@ pub fn load(anchor: &str, interfaces: &Interfaces) -> LoadedAnchor {
 
 /// Substitutes every macro of a line; each combination of names yields a line.
 fn put_in(line: &str, interfaces: &Interfaces, add: &mut impl FnMut(&str)) {
+    // Most lines use none.
+    if !line.contains('$') {
+        return add(line);
+    }
     let used = macros(line).find_map(|name| Some((name, interfaces.names(name)?)));
     let Some((name, names)) = used else { return add(line) };
     for interface in names {
@@ -171,11 +175,14 @@ fn with(line: &str, name: &str, interface: &str) -> String {
 
 /// Whether a line defines one of these macros.
 fn is_definition(line: &str) -> bool {
+    // Most lines begin otherwise.
+    if ![OUTSIDE, MESH, "bridge_"].iter().any(|begin| line.starts_with(begin)) {
+        return false;
+    }
     let name = line.split_once('=').map(|(name, _)| name.trim_end());
     name.is_some_and(|name| {
-        name == OUTSIDE
-            || name == MESH
-            || name.starts_with("bridge_") && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
+        let is_bridge = || name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        name == OUTSIDE || name == MESH || name.starts_with("bridge_") && is_bridge()
     })
 }
 

@@ -166,11 +166,13 @@ impl fmt::Display for Services {
             return f.write_str("any protocol");
         }
         let (parts, size) = self.parts();
-        let (missing, missing_size) = self.complement().parts();
-        if missing_size < size {
-            write!(f, "any protocol but {}", missing.join(", "))
-        } else {
-            f.write_str(&parts.join(", "))
+        // Nothing is shorter than one part, which most services are.
+        if size > 1 {
+            let (missing, missing_size) = self.complement().parts();
+            if missing_size < size {
+                return write!(f, "any protocol but {}", missing.join(", "));
+            }
         }
+        f.write_str(&parts.join(", "))
     }
 }
