@@ -250,8 +250,11 @@ impl Diagrams {
         }
         self.unique = unique;
         self.last = last;
-        self.room = if length < LARGEST { length / 2 } else { length / 3 * 2 };
-        self.nodes.reserve_exact(self.room - self.nodes.len());
+        self.room = length / 3 * 2;
+        if length < LARGEST {
+            self.room = length / 2;
+            self.nodes.reserve_exact(self.room - self.nodes.len());
+        }
         let length = length.min(LARGEST);
         if self.asked.len() < length {
             let old = std::mem::replace(&mut self.asked, vec![UNASKED; length]);
