@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::default_input;
 
-/// The problems of a declaration with one link between two providers: codes and paths.
-fn problems(input: &Value) -> Vec<String> {
+/// The problems of a declaration: codes and paths.
+pub fn problems(input: &Value) -> Vec<String> {
     match model::read(input.to_string().as_bytes()) {
         Ok(_) => Vec::new(),
         Err(rejected) => rejected

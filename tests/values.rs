@@ -8,14 +8,8 @@ use nixvol_net::plan::Plan;
 use nixvol_net::plan::faults::{FaultTable, reach, table};
 use serde_json::{Value, json};
 
+use crate::boundaries::problems;
 use crate::support::{declared, default_input, fixture};
-
-/// The codes and places of a declaration's problems.
-fn problems(input: &Value) -> Vec<String> {
-    let rejected = model::read(input.to_string().as_bytes()).err();
-    let all = rejected.iter().flat_map(|rejected| &rejected.problems);
-    all.map(|problem| format!("{} {}", problem.kind.code(), problem.at)).collect()
-}
 
 fn with_macs(change: impl FnOnce(&mut Value)) -> Vec<String> {
     let mut input = fixture("macs.json");

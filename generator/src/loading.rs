@@ -175,15 +175,9 @@ fn with(line: &str, name: &str, interface: &str) -> String {
 
 /// Whether a line defines one of these macros.
 fn is_definition(line: &str) -> bool {
-    // Most lines begin otherwise.
-    if ![OUTSIDE, MESH, "bridge_"].iter().any(|begin| line.starts_with(begin)) {
-        return false;
-    }
-    let name = line.split_once('=').map(|(name, _)| name.trim_end());
-    name.is_some_and(|name| {
-        let is_bridge = || name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
-        name == OUTSIDE || name == MESH || name.starts_with("bridge_") && is_bridge()
-    })
+    let name = word(line);
+    (name == OUTSIDE || name == MESH || name.starts_with("bridge_"))
+        && line[name.len()..].trim_start().starts_with('=')
 }
 
 /// The macros that a line uses outside of comments.
