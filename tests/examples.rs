@@ -204,7 +204,7 @@ impl World {
         // `serve` runs until it is ended: here, when it has printed its address.
         if text.contains("nixvol-net serve") {
             text = format!(
-                "{} >served &\nuntil grep -q token= served || ! kill -0 $!; do sleep 0.1; done\nkill $!\nwait $!",
+                "rm -f served\n{} >served &\nuntil grep -qs token= served || ! kill -0 $!; do sleep 0.1; done\nkill $!\nwait $!",
                 text.trim_end()
             );
         }

@@ -24,7 +24,7 @@ const FULL: [&str; 6] = ["full:0", "full:50", "full:90", "full:300", "full:900",
 /// And what another program may do in between: it takes all pipes of dummynet away.
 const FLUSH: &str = "flush";
 /// How many commands of a story are struck on the default topology, for each kind, when time is short.
-const SPREAD: usize = 4;
+const SPREAD: usize = 2;
 
 /// One volume that has everything a volume can have.
 fn tiny() -> Value {
@@ -347,6 +347,12 @@ impl Stage {
         }
     }
 
+    /// Whether the k-th command and the one before only look at the kernel. Who dies between them leaves what is left by
+    /// who dies before or behind both, unless the shell itself wrote a file in between.
+    fn is_between_looks(&self, k: usize) -> bool {
+        k > 1 && self.calls[k - 2..k].iter().all(|call| call.mark == '=')
+    }
+
     /// Runs the command, and strikes at the k-th that it spawns.
     fn disturb(&self, kind: &str, k: usize) -> Ran {
         self.network.put_back(&self.begin);
@@ -560,8 +566,9 @@ impl Drop for Stage {
     }
 }
 
-/// Strikes at every command: lets it fail, and in turn for each command ends the run or fills the disk at it in one way;
-/// with `NIXVOL_LONG` in every way.
+/// Strikes at every command: lets it fail, and ends the run or fills the disk at it in one way after the other; where one
+/// look follows another, at each third of them. Of all stories but the start, one half of the commands fails, and the
+/// run ends at the other half. With `NIXVOL_LONG` every one is struck in every way.
 fn everywhere(story: Story, input: &Value) {
     everywhere_on(&Stage::new(story, input));
 }
@@ -569,11 +576,22 @@ fn everywhere(story: Story, input: &Value) {
 fn everywhere_on(stage: &Stage) {
     // At one command the run ends, at the next the disk is full.
     let others = [&FULL[..], &KINDS[1..]];
+    let mut turn = 0;
     for k in 1..=stage.length {
-        let in_turn = others[k % 2];
-        let kinds = if is_long() { others.concat() } else { vec![in_turn[k / 2 % in_turn.len()]] };
-        for kind in [&KINDS[..1], &kinds].concat() {
-            stage.strike(kind, k);
+        let (fails, ends) = match stage.story {
+            _ if is_long() => (true, false),
+            Story::Start => (true, !stage.is_between_looks(k) || k % 3 == 0),
+            _ => (k % 2 == 0, k % 2 == 1),
+        };
+        if fails {
+            stage.strike(KINDS[0], k);
+        }
+        if is_long() {
+            others.concat().iter().for_each(|kind| stage.strike(kind, k));
+        } else if ends {
+            let in_turn = others[turn % 2];
+            stage.strike(in_turn[turn / 2 % in_turn.len()], k);
+            turn += 1;
         }
     }
 }
@@ -633,17 +651,19 @@ fn pipes(story: Story, spares: bool) {
     }
 }
 
-/// Strikes at every command with one kind after the other; with `NIXVOL_LONG` with every kind at each.
+/// Strikes at every command of a partition, and at every other one of the others, with one kind after the other; with
+/// `NIXVOL_LONG` at every one with every kind.
 fn in_turn(story: Story) {
     let stage = Stage::new(story, &slow());
     if is_long() {
         everywhere_on(&stage);
         return;
     }
-    for k in 1..=stage.length {
-        stage.strike(KINDS[k % KINDS.len()], k);
-        if k % FULL.len() == 0 {
-            stage.strike(FULL[k / FULL.len() % FULL.len()], k);
+    let step = if story == Story::Partition { 1 } else { 2 };
+    for (turn, k) in (1..=stage.length).step_by(step).enumerate() {
+        stage.strike(KINDS[turn % KINDS.len()], k);
+        if (turn + 1).is_multiple_of(FULL.len()) {
+            stage.strike(FULL[turn / FULL.len() % FULL.len()], k);
         }
     }
 }

@@ -94,6 +94,13 @@ pub struct Kept {
     files: Vec<(PathBuf, Vec<u8>, u32)>,
 }
 
+/// One entry of a snapshot, with its mode.
+#[derive(PartialEq, Eq)]
+enum Entry<'a> {
+    Directory(u32),
+    File(&'a [u8], u32),
+}
+
 /// The paths of a snapshot, relative to the Mac's directory.
 const KEPT: [&str; 4] = ["mac/kernel", "opt", "hosts", "var"];
 
@@ -104,6 +111,14 @@ impl Kept {
 
     pub fn kernel(&self) -> String {
         String::from_utf8_lossy(&self.files[0].1).into_owned()
+    }
+
+    /// All entries; a directory comes before what is in it.
+    fn by_path(&self) -> BTreeMap<&Path, Entry<'_>> {
+        let directories =
+            self.directories.iter().map(|(path, mode)| (path.as_path(), Entry::Directory(*mode)));
+        let files = self.files.iter().map(|(path, bytes, mode)| (path.as_path(), Entry::File(bytes, *mode)));
+        directories.chain(files).collect()
     }
 
     fn read(&mut self, path: &Path) {
@@ -160,20 +175,31 @@ impl Network {
         kept
     }
 
-    /// Restores a snapshot of this Mac.
+    /// Restores a snapshot of this Mac. What is as it was is not touched.
     pub fn put_back(&self, kept: &Kept) {
-        for path in KEPT {
-            let path = self.mac.dir().join(path);
-            if path.is_dir() {
-                fs::remove_dir_all(path).expect("a directory");
+        let now = self.keep();
+        let (must, is) = (kept.by_path(), now.by_path());
+        for (path, entry) in is.iter().rev().filter(|(path, entry)| must.get(*path) != Some(*entry)) {
+            match (entry, must.get(path)) {
+                // Its mode is another.
+                (Entry::Directory(_), Some(Entry::Directory(_))) => {}
+                (Entry::Directory(_), _) => fs::remove_dir(path).expect("an empty directory"),
+                (Entry::File(..), _) => fs::remove_file(path).expect("a file"),
             }
         }
-        for (path, mode) in &kept.directories {
-            fs::create_dir(path).expect("a directory");
-            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).expect("its mode");
-        }
-        for (path, bytes, mode) in &kept.files {
-            fs::write(path, bytes).expect("a file");
+        for (path, entry) in must.iter().filter(|(path, entry)| is.get(*path) != Some(*entry)) {
+            let mode = match entry {
+                Entry::Directory(mode) => {
+                    if !path.is_dir() {
+                        fs::create_dir(path).expect("a directory");
+                    }
+                    mode
+                }
+                Entry::File(bytes, mode) => {
+                    fs::write(path, bytes).expect("a file");
+                    mode
+                }
+            };
             fs::set_permissions(path, fs::Permissions::from_mode(*mode)).expect("its mode");
         }
     }

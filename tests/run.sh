@@ -109,7 +109,7 @@ fi
 if [[ $(uname -s) == Linux && $(id -u) -eq 0 ]]; then export NIXVOL_LAB_REQUIRED=1; fi
 
 if command -v shellcheck >/dev/null; then
-	shellcheck .ci/run tests/run.sh tests/guest/system.sh tests/lab/etcd.sh tests/mac/live.sh templates/activation/activate.sh
+	shellcheck .ci/run tests/run.sh tests/guest/system.sh tests/lab/etcd.sh tests/mac/live.sh tests/mac/rustc.sh templates/activation/activate.sh
 fi
 if [[ -x $spelling ]]; then "$spelling"; else echo "note: the spelling was not checked" >&2; fi
 if cargo deny --version >/dev/null 2>&1; then
@@ -134,6 +134,7 @@ if [[ -n ${NIXVOL_LONG-} ]]; then
 		echo "note: Rust $oldest was not tried: there is no rustup here" >&2
 	fi
 fi
-# Two more than there are processors: the tests of the lab, a seventh of all, wait for packets that must not arrive.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 2))}"
+# Four more than there are processors: the tests of the lab, and those with a browser, wait more than they compute.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 4))}"
+if [[ $(uname -s) == Linux ]]; then export RUSTC_WORKSPACE_WRAPPER="$PWD/tests/mac/rustc.sh"; fi
 cargo test --locked

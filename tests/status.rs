@@ -143,8 +143,10 @@ fn each_kind_of_damage_is_reported() {
         ("anchor", "pfctl -a com.apple/250.nixvol -F all", "com.apple/250.nixvol is empty"),
         ("forwarding", "sysctl -w net.inet.ip.forwarding=0", "IP forwarding is off"),
     ];
+    let network = started();
+    let up = network.keep();
     for (name, command, expected) in breaks {
-        let network = started();
+        network.put_back(&up);
         network.mac.ok(command);
         let status = compare(&network, name);
         assert!(!status.healthy, "{name}");
@@ -158,8 +160,10 @@ fn each_kind_of_damage_is_reported() {
 
 #[test]
 fn foreign_changes_of_pf_and_routes_are_reported() {
+    let network = started();
+    let up = network.keep();
     let foreign = |name: &str, change: &dyn Fn(&Network), expected: &str| {
-        let network = started();
+        network.put_back(&up);
         change(&network);
         let status = compare(&network, name);
         let found = status.findings.iter().any(|finding| finding.what.contains(expected));

@@ -9,6 +9,7 @@
 
 mod dummynet;
 mod fault;
+mod files;
 mod ifconfig;
 mod kernel;
 mod misc;
@@ -163,8 +164,8 @@ fn is_answered(name: &str, args: &[String]) -> bool {
     }
 }
 
-/// Replaces this process with the machine's own tool of that name, found outside the toy's directory. The call is
-/// journaled before, with the mark `.` and no exit code.
+/// Moves or removes files, or replaces this process with the machine's own tool of that name, found outside the toy's
+/// directory. The call is journaled before, with the mark `.` and no exit code.
 fn hand_over(
     root: &Path,
     name: &str,
@@ -173,6 +174,11 @@ fn hand_over(
     limit: fault::Limit,
 ) -> ExitCode {
     journal(root, name, args, "-", '.');
+    if let Some(answer) = files::run(name, args) {
+        let _ = std::io::stderr().write_all(answer.err.as_bytes());
+        fault::after(root, fault);
+        return ExitCode::from(answer.code);
+    }
     let own = root.join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
     let real = env::split_paths(&path)

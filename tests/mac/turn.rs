@@ -18,7 +18,7 @@ use crate::fault::group_of;
 const NAP: u64 = 8;
 
 /// The scheduler's state: the number of turns so far, and the turn until which each run sleeps.
-#[derive(Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct State {
     turn: u64,
     naps: [u64; 2],
@@ -89,8 +89,11 @@ fn locked<T>(root: &Path, work: impl FnOnce(&mut State) -> T) -> T {
     let file = fs::File::open(root.join("turns")).expect("the order can be opened");
     rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("the order can be locked");
     let mut state = State::read(root);
+    let before = state;
     let done = work(&mut state);
-    state.write(root);
+    if state != before {
+        state.write(root);
+    }
     done
 }
 
@@ -106,7 +109,7 @@ pub fn take(root: &Path) {
         if mine {
             return;
         }
-        sleep(Duration::from_micros(300));
+        sleep(Duration::from_micros(500));
     }
 }
 
