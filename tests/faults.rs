@@ -405,7 +405,7 @@ impl Stage {
             assert!(ran.code < 2, "exit {}, {told}", ran.code);
             assert!(ran.code == 0 || ran.err.contains("the disk is full, or does not let us"), "{told}");
             // What says that it is as before, or done, is right.
-            if ran.code == 0 || ran.err.contains("rolled back: nothing of this run is left") {
+            if ran.code == 0 || ran.err.contains("rolled back: nothing of the start is left") {
                 self.failed_well(ran.code, told);
             }
         }
@@ -442,7 +442,7 @@ impl Stage {
         // What a full disk kept from being rolled back is rolled back now.
         if ran.code == 1
             && why.contains("full:")
-            && ran.err.contains("rolled back: nothing of this run is left")
+            && ran.err.contains("rolled back: nothing of the start is left")
         {
             ran = network.run("reconcile");
         }

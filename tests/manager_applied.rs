@@ -126,7 +126,7 @@ fn a_failed_start_stays_rolled_back() {
     let mut input = other();
     input["hostsFile"] = json!(network.mac.dir().join("none/hosts"));
     network.install(&input);
-    network.fails("start", 1, "rolled back: nothing of this run is left");
+    network.fails("start", 1, "rolled back: nothing of the start is left");
     assert_eq!(network.mac.kernel(), up);
     stays(&network, &up);
     network.ok("cleanup");
@@ -168,7 +168,13 @@ fn a_run_that_loses_the_default_route_stays_rolled_back() {
     network.mac.fault(Some(("cut", at)));
     network.fails("reconcile", 1, "the Mac has lost its default route (192.168.1.1 en0)");
     network.mac.fault(None);
-    assert!(log(&network).contains("reconcile: the Mac has lost its default route"), "{}", log(&network));
+    for line in [
+        "the Mac has lost its default route",
+        "taking the network down",
+        "the network is down until the next start",
+    ] {
+        assert!(log(&network).contains(&format!("reconcile: {line}")), "{line}: {}", log(&network));
+    }
     let without = network.mac.kernel();
     let routeless = |kernel: &str| {
         kernel
@@ -182,6 +188,28 @@ fn a_run_that_loses_the_default_route_stays_rolled_back() {
     stays(&network, &bare);
     assert_eq!(network.status().0, 1);
     network.ok("start");
+    network.assert_up();
+
+    // While a start waits for its confirmation, what was before it is restored.
+    let up = network.keep();
+    network.install(&other());
+    network.ok("start --confirm-within 9999");
+    network.end_watchers();
+    assert!(!rules(&network).contains("6443"));
+    network.mac.ok("ifconfig bridge2000 destroy");
+    let at = command(&network, "reconcile", "ifconfig bridge2000 create");
+    network.mac.fault(Some(("cut", at)));
+    network.fails("reconcile", 1, "restoring the state before the start");
+    network.mac.fault(None);
+    assert!(rules(&network).contains("6443"));
+    assert_eq!(network.wish(), "up");
+    network.put_back(&up);
+
+    // One that is away for a moment only was not lost: macOS changes the network while reconcile runs.
+    network.mac.ok("ifconfig bridge2000 destroy");
+    network.mac.fault(Some(("blink", command(&network, "reconcile", "ifconfig bridge2000 create"))));
+    network.ok("reconcile");
+    network.mac.fault(None);
     network.assert_up();
 
     // A default route that disappears together with its interface was not lost because of the network.
@@ -315,7 +343,7 @@ fn a_reboot_rolls_back_a_pending_start() {
             continue;
         }
         network.fails(first, 1, "the Mac was restarted before the start was confirmed");
-        assert!(log(&network).contains(": rolled back: nothing of this run is left\n"), "{}", log(&network));
+        assert!(log(&network).contains(": rolled back: nothing of the start is left\n"), "{}", log(&network));
         assert_eq!(rules(&network), ours, "{before} {first}");
         assert_eq!(network.wish(), if before == "none" { "" } else { before });
         let kernel = network.mac.kernel();

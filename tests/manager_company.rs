@@ -45,16 +45,6 @@ fn tiny(port: u16) -> Value {
     })
 }
 
-/// Ends whoever waits in the background for a confirmation.
-fn end_watchers(network: &Network) {
-    let base = network.base().display().to_string();
-    let ps = std::process::Command::new("ps").args(["-eo", "pgid=,args="]).output().expect("ps");
-    for line in String::from_utf8_lossy(&ps.stdout).lines().filter(|line| line.contains(&base)) {
-        let group = line.split_whitespace().next().expect("a group");
-        let _ = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status();
-    }
-}
-
 impl Begin {
     fn prepare(self, network: &Network) {
         if !matches!(self, Self::Bare) {
@@ -70,7 +60,7 @@ impl Begin {
             Self::Waiting => {
                 network.install(&tiny(443));
                 network.ok("start --confirm-within 9999");
-                end_watchers(network);
+                network.end_watchers();
             }
             Self::Died => {
                 network.mac.ok("ifconfig lo0 -alias 10.0.1.2");

@@ -243,7 +243,7 @@ fn invalid_arguments_are_refused_without_a_change() {
         ("partition aws ibm --loss 1", "'partition' has no option '--loss'"),
         ("slow aws ibm", "slow takes --latency, --loss or --bandwidth"),
         ("slow aws ibm --latency 10001", "from 0 to 10000"),
-        ("slow aws ibm --latency 1.5", "--latency takes a number, not '1.5'"),
+        ("slow aws ibm --latency 1.5", "--latency takes a number of at most 8 characters, not '1.5'"),
         ("slow aws ibm --loss 1.5", "--loss takes a share from 0 to 1"),
         ("slow aws ibm --bandwidth 0", "from 1 to 2147483"),
     ] {
@@ -410,11 +410,66 @@ fn faults_that_another_program_removed_are_restored() {
         network.mac.forget_holes();
         let (code, status) = network.status();
         assert_eq!((code, &status["faults"][0]["state"]), (1, &json!("not in force")), "{damage}");
-        network.ok("reconcile");
+        let repaired = network.run("reconcile");
+        assert_eq!(repaired.code, 0, "{damage}: {}", repaired.err);
+        // Another program did this, and no run of the manager that died.
+        assert!(!(repaired.out + &repaired.err).contains("interrupted"), "{damage}");
         assert_eq!(settled(&network.mac.kernel()), settled(&up), "{damage}");
         network.assert_up();
     }
     network.ok("cleanup");
+}
+
+/// A network is repaired also while a fault cannot be: the next run does not take that for one that died.
+#[test]
+fn a_fault_that_cannot_be_mended_leaves_no_interrupted_run() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.ok("partition aws ibm");
+    network.mac.ok("pfctl -a com.apple/249.nixvol-faults -F all");
+    let rules = network.mac.dir().join("theirs");
+    fs::write(&rules, "block drop quick inet from 10.9.0.0/16 to any\n").expect("rules");
+    network.mac.ok(&format!("pfctl -a com.apple/249.nixvol-faults -f {}", rules.display()));
+    network.mac.ok("ifconfig bridge2000 destroy");
+    for _ in 0..2 {
+        let ran = network.run("reconcile");
+        assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+        assert!(!(ran.out + &ran.err).contains("interrupted"));
+    }
+    assert!(network.mac.kernel().contains("if\tbridge2000\t"), "the network is repaired");
+}
+
+/// What is refused is not also called a failed look.
+#[test]
+fn a_refused_fault_tells_its_reason_alone() {
+    let network = Network::new(&small());
+    network.ok("start");
+    network.mac.edit(|kernel| kernel.replace("\\nanchor \"com.apple/*\" all\\n", "\\n"));
+    let ran = network.run("partition aws ibm");
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("the main ruleset of pf does not call com.apple/*"), "{}", ran.err);
+    assert!(!ran.err.contains("could not look"), "{}", ran.err);
+}
+
+/// To awk, 10 and 1e1 are the same number.
+#[test]
+fn names_that_look_like_numbers_are_compared_as_text() {
+    let mut input = small();
+    input["volumes"] = json!({
+        "10": { "provider": "aws", "address": "10.0.1.2" },
+        "1e1": { "provider": "ibm", "address": "10.3.1.2" },
+    });
+    for awk in AWKS {
+        let mut network = Network::new(&input);
+        network.under(SHELLS[0], awk);
+        network.ok("start");
+        network.ok("partition 10 1e1");
+        network.ok("slow 1e1 --latency 5");
+        assert_eq!(network.ok("heal 10"), "partition 10 1e1: healed\n", "{awk}");
+        network.fails("partition 10 10", 2, "both endpoints are 10");
+        network.assert_up();
+        network.ok("cleanup");
+    }
 }
 
 #[test]

@@ -29,6 +29,16 @@ fn paths_that_others_can_write_are_refused() {
         let (code, status) = network.status();
         assert_eq!(code, 1);
         assert!(status["refused"].to_string().contains(words), "{status}");
+        // Nothing was compared, so nothing is called up.
+        assert_eq!(status["providers"][0]["state"], "unknown");
+        assert_eq!(status["volumes"][0]["state"], "unknown");
+        let told = network.run("status").out;
+        assert!(told.starts_with("network      unknown: it was not compared"), "{told}");
+        let metrics = network.run("status --format openmetrics").out;
+        assert!(metrics.contains("nixvol_healthy 0\n") && metrics.ends_with("# EOF\n"), "{metrics}");
+        for family in ["nixvol_provider_up", "nixvol_volume_up", "nixvol_drift"] {
+            assert!(!metrics.contains(family), "{metrics}");
+        }
         assert_eq!(network.run("plan").code, 3);
         assert_eq!(files(), before, "{words}");
     };

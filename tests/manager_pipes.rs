@@ -267,7 +267,7 @@ fn a_failed_start_restores_the_old_conditions() {
         let mut input = to.clone();
         input["hostsFile"] = json!(network.mac.dir().join("none/hosts"));
         network.install(&input);
-        network.fails("start", 1, "rolled back: nothing of this run is left");
+        network.fails("start", 1, "rolled back: nothing of the start is left");
         assert_eq!(network.mac.kernel(), up);
         network.install(&from);
         network.assert_up();
@@ -301,7 +301,7 @@ fn if_a_pipe_cannot_be_made_rules_are_loaded_without_conditions() {
     }
     network.ok("stop");
     assert_eq!(network.mac.kernel(), bare);
-    network.fails("start", 1, "rolled back: nothing of this run is left");
+    network.fails("start", 1, "rolled back: nothing of the start is left");
     assert_eq!(network.mac.kernel(), bare);
     fs::write(&manager, whole).expect("the manager");
     network.ok("start");
@@ -317,7 +317,7 @@ fn without_conditions_dummynet_is_never_touched() {
     input["hostsFile"] = json!(network.mac.dir().join("none/hosts"));
     input["links"] = json!([]);
     network.install(&input);
-    network.fails("start", 1, "rolled back: nothing of this run is left");
+    network.fails("start", 1, "rolled back: nothing of the start is left");
     network.install(&small());
     for command in ["status", "plan", "test", "stop", "start", "cleanup"] {
         network.ok(command);

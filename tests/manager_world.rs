@@ -191,6 +191,33 @@ fn the_hosts_file_keeps_every_other_byte() {
     assert_eq!(network.hosts(), HOSTS);
 }
 
+/// Its path is not a pattern, and a file that is made again can be read by everybody.
+#[test]
+fn a_hosts_file_may_be_called_like_a_pattern_and_be_made_again() {
+    let network = Network::new(&small());
+    let at = |path: &str| network.mac.dir().join(path);
+    for directory in ["h[1]", "h1"] {
+        fs::create_dir(at(directory)).expect("a directory");
+        fs::write(at(directory).join("hosts"), HOSTS).expect("hosts");
+    }
+    let mut input = small();
+    input["hostsFile"] = json!(at("h[1]/hosts"));
+    network.install(&input);
+    network.ok("start");
+    let whole = fs::read_to_string(at("h[1]/hosts")).expect("hosts");
+    assert!(whole.contains("etcd-1.nixvol"), "{whole}");
+    assert_eq!(fs::read_to_string(at("h1/hosts")).expect("hosts"), HOSTS);
+    network.assert_up();
+    // A run died before it wrote, and then somebody removed the file.
+    fs::write(network.state().join("hosts.pending"), &whole).expect("pending");
+    fs::remove_file(at("h[1]/hosts")).expect("hosts");
+    network.ok("reconcile");
+    let mode = fs::metadata(at("h[1]/hosts")).expect("hosts").mode() & 0o777;
+    assert_eq!((mode, fs::read_to_string(at("h[1]/hosts")).expect("hosts")), (0o644, whole));
+    network.ok("stop");
+    assert_eq!(fs::read_to_string(at("h[1]/hosts")).expect("hosts"), HOSTS);
+}
+
 #[test]
 fn a_partly_written_hosts_file_is_completed() {
     let network = Network::new(&small());
@@ -592,7 +619,7 @@ fn a_changed_anchor_and_hosts_file_leave_nothing_of_the_old() {
     input["anchor"] = json!("com.apple/260.other");
     input["hostsFile"] = json!(network.mac.dir().join("none/hosts"));
     network.install(&input);
-    network.fails("start", 1, "rolled back: nothing of this run is left");
+    network.fails("start", 1, "rolled back: nothing of the start is left");
     assert_eq!(network.mac.kernel(), up);
     assert!(network.hosts().contains("etcd-1.nixvol"));
     network.install(&small());

@@ -142,6 +142,9 @@ impl Kept {
 /// pipes must call `forget_holes`.
 impl Drop for Network {
     fn drop(&mut self) {
+        if self.mac.has_slept() {
+            self.end_watchers();
+        }
         if !std::thread::panicking() {
             assert_eq!(self.mac.holes(), "", "rules were left without their pipes");
         }
@@ -166,6 +169,20 @@ fn fits(command: &str, text: &str) {
 }
 
 impl Network {
+    /// Kills the runs that wait in the background for a deadline, with all of their process group unless it is this one.
+    pub fn end_watchers(&self) {
+        let base = self.base().display().to_string();
+        let own = rustix::process::getpgrp().as_raw_nonzero().to_string();
+        let ps = Command::new("ps").args(["-eo", "pid=,pgid=,args="]).output().expect("ps");
+        for line in String::from_utf8_lossy(&ps.stdout).lines().filter(|line| line.contains(&base)) {
+            let mut words = line.split_whitespace();
+            let (process, group) = (words.next().expect("a process"), words.next().expect("a group"));
+            let who = if group == own { process.to_owned() } else { format!("-{group}") };
+            // One that has ended meanwhile cannot be killed.
+            let _ = Command::new("kill").args(["-KILL", "--", &who]).output();
+        }
+    }
+
     /// Takes a snapshot.
     pub fn keep(&self) -> Kept {
         let mut kept = Kept { directories: Vec::new(), files: Vec::new() };

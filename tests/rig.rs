@@ -157,6 +157,11 @@ impl Mac {
         });
     }
 
+    /// Whether a command slept for longer than the second that the toy shortens.
+    pub fn has_slept(&self) -> bool {
+        self.root().join("slept").exists()
+    }
+
     pub fn journal(&self) -> Vec<Call> {
         let text = fs::read_to_string(self.root().join("journal")).expect("the journal");
         text.lines()

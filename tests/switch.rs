@@ -412,7 +412,7 @@ fn a_failed_start_keeps_the_old_network() {
         assert_eq!(fs::read_to_string(disk.path("etc/hosts")).unwrap(), names);
         assert!(disk.has_job());
     };
-    disk.refused(ONE_MORE, 1, &["rolled back: nothing of this run is left"]);
+    disk.refused(ONE_MORE, 1, &["rolled back: nothing of the start is left"]);
     same();
     disk.manager("reconcile");
     same();

@@ -1,9 +1,9 @@
 //! Fault injection: the k-th command fails, the caller is killed before or after it, or the power fails.
 //!
 //! The file `fault` next to the kernel file says which: `fail 3`, `kill-before 3`, `kill-after 3`, `power 3`; `cut 3`
-//! removes the default route before the third command runs, `flush 3` all of dummynet's pipes; after `full:40 3` no
-//! file of the caller can grow beyond 40 bytes, as on a full disk. Commands are counted over all of the toy's links,
-//! from 1, in the file `count`.
+//! removes the default route before the third command runs, `blink 3` does until somebody sleeps, `flush 3` removes all of
+//! dummynet's pipes; after `full:40 3` no file of the caller can grow beyond 40 bytes, as on a full disk. Commands are
+//! counted over all of the toy's links, from 1, in the file `count`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -21,6 +21,7 @@ pub enum Fault {
     KillAfter,
     Power,
     Cut,
+    Blink,
     Flush,
     Full(u64),
 }
@@ -50,6 +51,7 @@ pub fn at(root: &Path, number: u64) -> Option<Fault> {
         "kill-after" => Some(Fault::KillAfter),
         "power" => Some(Fault::Power),
         "cut" => Some(Fault::Cut),
+        "blink" => Some(Fault::Blink),
         "flush" => Some(Fault::Flush),
         _ => Some(Fault::Full(kind.strip_prefix("full:")?.parse().ok()?)),
     }
@@ -72,6 +74,11 @@ pub fn before(root: &Path, fault: Option<Fault>) -> Option<u8> {
             Some(137)
         }
         Fault::Cut => {
+            take_away(root, "route\t0.0.0.0/0\t");
+            None
+        }
+        Fault::Blink => {
+            let _ = fs::copy(root.join("kernel"), root.join("blinked"));
             take_away(root, "route\t0.0.0.0/0\t");
             None
         }
@@ -118,6 +125,16 @@ fn take_away(root: &Path, beginning: &str) {
     let mut kept: Vec<&str> = text.split_inclusive('\n').collect();
     kept.retain(|line| !line.starts_with(beginning));
     replace_kernel(root, &kept.concat());
+}
+
+/// Puts the default route back that a `blink` took away.
+pub fn open_again(root: &Path) {
+    let Ok(before) = fs::read_to_string(root.join("blinked")) else { return };
+    let text = fs::read_to_string(root.join("kernel")).unwrap_or_default();
+    let at = text.find("route\t").unwrap_or(text.len());
+    let routes = before.split_inclusive('\n').filter(|line| line.starts_with("route\t0.0.0.0/0\t"));
+    replace_kernel(root, &(text[..at].to_owned() + &routes.collect::<String>() + &text[at..]));
+    let _ = fs::remove_file(root.join("blinked"));
 }
 
 /// Replaces the state by a rename, so that concurrent commands of a pipeline see either the old or the new state.

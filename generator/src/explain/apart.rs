@@ -26,7 +26,7 @@ pub(super) struct Spot {
     /// The provider whose network contains the address, by its index in the plan.
     pub provider: Option<usize>,
     /// Whether it is a process of this Mac that binds no address, so that the source depends on the destination.
-    pub binds: bool,
+    pub is_unbound: bool,
 }
 
 /// Everything that the answers for two endpoints depend on, except their names and addresses.
@@ -103,7 +103,7 @@ impl<'a> Apart<'a> {
     /// The endpoint at an address.
     pub fn spot(&self, address: Ipv4Addr, at: At) -> Spot {
         let provider = self.plan.bridges.iter().position(|bridge| bridge.region.contains(address));
-        Spot { at, address, provider, binds: false }
+        Spot { at, address, provider, is_unbound: false }
     }
 
     /// The function restricted to the flows from one endpoint to another: a function of services.
@@ -118,8 +118,10 @@ impl<'a> Apart<'a> {
     /// The opener of a flow; a process that binds no address gets one that depends on the destination.
     fn opener(&self, from: &Spot, to: &Spot) -> Opener {
         match (from.at, to.at) {
-            (At::Mac, At::Loopback | At::Host | At::Gateway(_)) if from.binds => Opener::Address(to.address),
-            (At::Mac, At::Bridge(bridge)) if from.binds => {
+            (At::Mac, At::Loopback | At::Host | At::Gateway(_)) if from.is_unbound => {
+                Opener::Address(to.address)
+            }
+            (At::Mac, At::Bridge(bridge)) if from.is_unbound => {
                 Opener::Address(self.plan.bridges[bridge].gateway.addr())
             }
             (At::Mac, _) => Opener::ThisMac,
@@ -138,7 +140,7 @@ impl<'a> Apart<'a> {
                 At::Host => (1, provider),
                 At::Gateway(_) => (2, provider),
                 // The address of a process of the Mac that binds none depends on the destination.
-                At::Mac if one.binds => (3, usize::try_from(u32::from(other.address)).ok()),
+                At::Mac if one.is_unbound => (3, usize::try_from(u32::from(other.address)).ok()),
                 At::Bridge(_) | At::OtherMac(_) => (4, provider),
                 At::Outside => (5, None),
                 At::Mac => (6, None),

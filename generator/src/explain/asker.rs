@@ -209,7 +209,7 @@ impl<'a> Asker<'a> {
         let icmp = Question { source: from, destination: to, protocol: Some("icmp"), egress: self.egress };
         let asked = end::asked(&self.resolver, &icmp)?;
         let spot = |apart: &Apart, end: &QuestionEndpoint| Spot {
-            binds: end.at == At::Mac && !is_address(&end.name),
+            is_unbound: end.at == At::Mac && !is_address(&end.name),
             ..apart.spot(end.address, end.at)
         };
         let (source, destination) = (spot(&self.apart, &asked.source), spot(&self.apart, &asked.destination));

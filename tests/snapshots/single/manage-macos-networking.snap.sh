@@ -131,7 +131,8 @@ section != "table" || !keptfile {
         next
     }
 }
-section == "set" { P[$1] = $2; next }
+# A name such as 1e1 is text: what is compared with it must not take it for a number.
+section == "set" { P[$1] = ($1 ~ /^(one|other|tag)$/) ? $2 "" : $2; next }
 
 # ---- owners and modes, as `ls -lden` prints them
 section == "ls-lden" {
@@ -152,7 +153,7 @@ section == "ls-lden" {
 # ---- the network table; the lines after its `end` are the pf rules
 section == "table" && whole { kept[++nkept] = $0; next }
 section == "table" && $1 == "network" {
-    p = $2; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
+    p = $2 ""; provider[++np] = p; network[p] = $3 "/" $4; gateway[p] = $5; gatelen[p] = $6; bridge[p] = $7; kind[p] = $8
     netlen[p] = $4; lo[p] = number($3); hi[p] = lo[p] + size($4) - 1
     next
 }
@@ -160,11 +161,11 @@ section == "table" && $1 == "localhost" { group = $2; groupaddress = $3; next }
 section == "table" && $1 == "allow" { allow[++na] = $2; allowlen[na] = $3; next }
 section == "table" && $1 == "mount" { mountpoint[$2] = $3; next }
 section == "table" && $1 == "volume" {
-    v = $2; volume[++nv] = v; of[v] = $3; address[v] = $4; attachment[v] = $5; port[v] = $6; alias[v] = $7
+    v = $2 ""; volume[++nv] = v; of[v] = $3 ""; address[v] = $4; attachment[v] = $5; port[v] = $6; alias[v] = $7
     if (!(v in mountpoint)) mountpoint[v] = "-"
     next
 }
-section == "table" && $1 == "probe" { probe[++nprobes] = substr($0, 7); prober[nprobes] = $4; probed[nprobes] = $6; next }
+section == "table" && $1 == "probe" { probe[++nprobes] = substr($0, 7); prober[nprobes] = $4 ""; probed[nprobes] = $6 ""; next }
 section == "table" && $1 == "end" { whole = 1; next }
 
 # ---- interfaces
@@ -774,7 +775,7 @@ function judge_health(program, place, load) {
         if ("disabled" in job) caution("launchd", "our launchd job is disabled (in Login Items?), so nothing starts the network after a restart; allow it in System Settings, General, Login Items & Extensions, or: sudo launchctl enable system/" P["job"] " && " load)
         else if ("not loaded" in job) caution("launchd", "our launchd job is not loaded, so nothing repairs the network or starts it after a restart; switch again, or: " load)
         if (!("not loaded" in job) && job["program"] != program) caution("launchd", "launchd runs " printable(job["program"]) " for our job, not " program "; switch again, or: sudo launchctl bootout system/" P["job"] " && " load)
-        else if ("differs" in job) caution("launchd", "launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " P["base"] "/networking/launchd/" P["job"] ".plist " place " && sudo launchctl bootout system/" P["job"] " && " load)
+        else if ("differs" in job) caution("launchd", "launchd loaded " printable(job["path"]) " for our job, which differs from the installed plist; switch again, or: sudo cp " quote(P["base"] "/networking/launchd/" P["job"] ".plist") " " place " && sudo launchctl bootout system/" P["job"] " && " load)
     }
     # A full state table admits no new connection.
     if (limit > 0 && entries > limit * 0.8) caution("pf", "pf holds " entries " of " limit " states (" int(entries * 100 / limit) " %); at the limit no new connection succeeds, on the whole Mac; list them by: sudo pfctl -s states | awk \"{ print \\$3 }\" | sort | uniq -c | sort -n")
@@ -1085,7 +1086,7 @@ function drop_unwanted(these, i, kinds, k, n, a, b) {
 function active(v, at, above) {
     if (mountpoint[v] == "-") return 1
     at = mountpoint[v] "/."; above = mountpoint[v] "/.."
-    return (at in deviceof) && (above in deviceof) && (deviceof[at] != deviceof[above] || numberof[at] == numberof[above])
+    return (at in deviceof) && (above in deviceof) && (deviceof[at] != deviceof[above] || numberof[at] "" == numberof[above] "")
 }
 function prepare(i, p, k) {
     nextunit["bridge"] = 2000; nextunit["feth"] = 20000
@@ -1322,8 +1323,8 @@ function read_faults(file, line, w) {
 }
 function add_fault(line, w) {
     fault[++nfault] = line; split(line, w, "\t")
-    fkind[nfault] = w[1]; fone[nfault] = w[2]; fother[nfault] = w[3]; fdeadline[nfault] = w[4]; fseconds[nfault] = w[5]; funtil[nfault] = w[6]
-    fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]; ftag[nfault] = w[11]
+    fkind[nfault] = w[1]; fone[nfault] = w[2] ""; fother[nfault] = w[3] ""; fdeadline[nfault] = w[4]; fseconds[nfault] = w[5]; funtil[nfault] = w[6]
+    fpipe[nfault] = w[7] + 0; fdelay[nfault] = w[8]; floss[nfault] = w[9]; frate[nfault] = w[10]; ftag[nfault] = w[11] ""
 }
 function is_end(name) { return (name in gateway) || (name in of) }
 # Why a fault is over, or nothing if it is not.
@@ -1636,12 +1637,7 @@ function part_of(word, what) {
     if (word ~ /^(destroy|un(route|address|pipe|rules|hosts))$/) return "leftover"
     return word ~ /^(rules|pipe|forwarding|hosts)$/ ? word : word == "token" ? "pf" : ""
 }
-function metrics(i, k, n, v, w, part) {
-    family("nixvol_build_info"); sample(pair("anchor", P["anchor"]) "," pair("version", "0.1.0"), 1)
-    single("nixvol_wished_up", P["wish"] == "up")
-    single("nixvol_healthy", healthy + 0)
-    split(P["pending"], w, " ")
-    single("nixvol_pending_confirm", P["pending"] != "" && w[2] != "-")
+function metrics_of_parts(i, k, n, v, w, part) {
     family("nixvol_drift")
     n = split("faults forwarding launchd leftover localhost others overlap pf pipe provider rules volume", w, " ")
     for (i = 1; i <= nt; i++) { k = concerns[i]; sub(/ .*/, "", k); part[k]++ }
@@ -1649,11 +1645,22 @@ function metrics(i, k, n, v, w, part) {
     for (i = 1; i <= ntodo; i++) { split(todo[i], v, "\t"); k = part_of(v[1], v[3]); if (k != "") part[k]++ }
     for (i = 1; i <= n; i++) { sample(pair("part", w[i]), part[w[i]] + 0); delete part[w[i]] }
     for (k in part) sample(pair("part", k), part[k])
-    single("nixvol_start_refusals", nf + 0)
+}
+function metrics_of_ends(i) {
     family("nixvol_provider_up")
     for (i = 1; i <= np; i++) sample(pair("provider", provider[i]), state_of_provider(provider[i]) == "up")
     family("nixvol_volume_up")
     for (i = 1; i <= nv; i++) sample(pair("provider", of[volume[i]]) "," pair("volume", volume[i]), state_of_volume(volume[i]) ~ /^(up|ready for its guest)$/)
+}
+function metrics(w) {
+    family("nixvol_build_info"); sample(pair("anchor", P["anchor"]) "," pair("version", "0.1.0"), 1)
+    single("nixvol_wished_up", P["wish"] == "up")
+    single("nixvol_healthy", healthy + 0)
+    split(P["pending"], w, " ")
+    single("nixvol_pending_confirm", P["pending"] != "" && w[2] != "-")
+    if (compared) metrics_of_parts()
+    single("nixvol_start_refusals", nf + 0)
+    if (compared) metrics_of_ends()
     if (npipes) metrics_of_pipes()
     if (nfault) metrics_of_faults()
     if (entries != "" && limit != "") { single("nixvol_pf_states", entries); single("nixvol_pf_states_limit", limit) }
@@ -1703,7 +1710,9 @@ END {
     }
     if (P["ask"] == "faults") { answer_faults(); exit }
     prepare()
-    if (nf == 0) { if (P["target"] == "up") differ_up(); else differ_down() }
+    # What is refused is not compared: nothing is known of it then.
+    compared = (nf == 0)
+    if (compared) { if (P["target"] == "up") differ_up(); else differ_down() }
     # Collect the changes in the order of their phases.
     for (k = 1; k <= 4; k++) for (i = 1; i <= phaselength[k]; i++) {
         todo[++ntodo] = ops[k, i]
@@ -1780,11 +1789,13 @@ function write_changes(i, k, a, b) {
 # ---- output for people
 function both(logical) { return (logical in kernel) ? logical " (" kernel[logical] ")" : logical }
 function state_of_provider(p) {
+    if (!compared) return "unknown"
     if (P["target"] != "up") return "down"
     if (kind[p] == "vmnet" && !(p in vmbridge)) return "waiting for vmnet"
     return (("provider", p) in amiss) ? "not as declared" : "up"
 }
 function state_of_volume(v) {
+    if (!compared) return "unknown"
     if (P["target"] != "up") return "down"
     if (!active(v)) return "not mounted"
     return (("volume", v) in amiss) ? "not as declared" : (attachment[v] == "guest") ? "ready for its guest" : "up"
@@ -1795,7 +1806,7 @@ function kernel_of(p) {
     return (bridge[p] in kernel) ? kernel[bridge[p]] : ""
 }
 function status_text(i, p, v) {
-    print "network      " (P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but something is left" : healthy ? "down, as requested" : "down: not started") "; desired: " P["wish"]
+    print "network      " (!compared ? "unknown: it was not compared with what is declared" : P["target"] == "up" ? (healthy ? "up" : "up, but not as declared") : no ? "down, but something is left" : healthy ? "down, as requested" : "down: not started") "; desired: " P["wish"]
     printf "\n%-14s %-34s %-18s %-18s %s\n", "PROVIDER", "BRIDGE", "GATEWAY", "NETWORK", "STATE"
     for (i = 1; i <= np; i++) { p = provider[i]; printf "%-14s %-34s %-18s %-18s %s\n", p, bridge_of(p), gateway[p] "/" gatelen[p], network[p], state_of_provider(p) }
     printf "\n%-24s %-42s %-15s %-15s %s\n", "VOLUME", "PORT", "ADDRESS", "LOCALHOST", "STATE"
@@ -1941,7 +1952,7 @@ each_line() {
 # Every write is checked, and a failed one reported. A change whose record (wish, ledger, rules) cannot be written is
 # not made; only removals go ahead.
 cannot_write() {
-    warn "cannot write $1: the disk is full, or does not let us; hint: df ${1%/*}"
+    warn "cannot write $1: the disk is full, or does not let us; hint: df '${1%/*}'"
     return 1
 }
 
@@ -2442,7 +2453,7 @@ look() {
         UNWRITTEN=
     elif test -n "$UNWRITTEN"; then
         cannot_write "$STATE/ledger.new" || PROBLEMS=
-    elif test -z "$PROBLEMS"; then
+    elif test -z "$PROBLEMS$REFUSED$WRONG"; then
         PROBLEMS="could not look at the Mac: a command failed; try again$NEWLINE"
     fi
     test -n "$CHANGES"
@@ -2761,7 +2772,7 @@ mend_hosts() {
     if ! test -f "$STATE/hosts.pending"; then return 0; fi
     to=$HOSTS
     if test -f "$STATE/hosts.place"; then IFS= read -r to <"$STATE/hosts.place" || return 1; fi
-    if ! test -f "$to"; then printf '' >"$to" || cannot_write "$to" || return 1; fi
+    if ! test -f "$to"; then (umask 022 && : >"$to") || cannot_write "$to" || return 1; fi
     size=$(wc -c <"$to") || return 1
     size=$((size))
     if test "$size" -eq 0 || head -c "$size" "$STATE/hosts.pending" | cmp -s - "$to"; then
@@ -2796,6 +2807,7 @@ apply() {
             *) continue ;;
         esac
         IFS=$TAB
+        set -f
         # shellcheck disable=SC2086 # the fields
         set -- "$1" $line
         unset IFS
@@ -2855,7 +2867,9 @@ converge() {
         if ! mend_hosts || ! { look "$@" || test -n "$UNWRITTEN"; }; then return 1; fi
         if test "$CHANGES" = 0; then rounds=0; fi
     done
-    test "$CHANGES" = 0 && test -z "$STOPPED"
+    if test "$CHANGES" != 0 || test -n "$STOPPED"; then return 1; fi
+    # The network is complete; what could not be put in force is a partition or a slowed path.
+    if test -f "$STATE/ledger"; then note 'done' || :; fi
 }
 
 # ---- faults: partitions and slow paths, until when
@@ -2886,7 +2900,7 @@ mend_faults() {
         *) ;;
     esac
     each_line drop_pipe "$ANSWER" || return 1
-    case $ANSWER in
+    case $NEWLINE$ANSWER in
         *"${NEWLINE}pipe$TAB"*) note 'done' || : ;;
         *"unpipe$TAB"*)
             note 'done' || :
@@ -3033,7 +3047,7 @@ fault_option() {
             ;;
         "--tag$TAB" | "--tag$TAB"*[!a-z0-9-]* | "--tag$TAB"-*) wrong_use "--tag takes lower-case letters, digits and hyphens, not '$2'" ;;
         --tag*) TAG=$2 ;;
-        *"$TAB" | *"$TAB"*[!0-9.]* | *.*.* | *"$TAB"0[0-9]* | *"$TAB"?????????* | --[!l]*.* | --la*.*) wrong_use "$1 takes a number, not '$2'" ;;
+        *"$TAB" | *"$TAB"*[!0-9.]* | *.*.* | *"$TAB"0[0-9]* | *"$TAB"?????????* | --[!l]*.* | --la*.*) wrong_use "$1 takes a number of at most 8 characters, not '$2'" ;;
         --latency*) DELAY=$2 ;;
         --bandwidth*) KBIT=$2 ;;
         *) LOSS=$2 ;;
@@ -3256,7 +3270,7 @@ hide() {
         thing == "ifconfig" && /^[ \t]*inet6 / { next }
         thing == "ifconfig" || thing == "netstat-rn" { gsub(mac, "00:00:00:00:00:00") }
         thing ~ /^pfctl-/ { gsub(/[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*/, "::") }
-        thing == "pfctl-references" && /^[0-9]/ { n = split($0, w, " "); if (w[n - 3] != ours) sub(" " w[n - 3] " ", " 0 ") }
+        thing == "pfctl-references" && /^[0-9]/ { n = split($0, w, " "); if (w[n - 3] "" != ours) sub(" " w[n - 3] " ", " 0 ") }
         thing == "ledger" && $1 == "token-before" { $0 = "token-before\t0\t." }
         { print }
     '
@@ -3269,11 +3283,12 @@ help() {
 
   start [--confirm-within S] bring the network up; with S, roll back unless confirmed in time
   confirm                    keep what was started with --confirm-within
-  partition A [B] [--for T]  cut two providers or volumes from each other, or one from all others;
-                             T is 30, 30s or 1m30s; --print shows the rules
-  slow A [B] --latency MS [--loss SHARE] [--bandwidth KBIT] [--for T]
+  partition A [B] [--for TIME] [--tag NAME]
+                             cut two providers or volumes from each other, or one from all others;
+                             TIME is 30, 30s or 1m30s; --print shows the rules
+  slow A [B] --latency MS [--loss SHARE] [--bandwidth KBIT] [--for TIME] [--tag NAME]
                              slow the paths between them, in place of the conditions of links
-  heal [A [B]] [--tag T]     end what partition and slow did: all, what A has, between two, or
+  heal [A [B]] [--tag NAME]  end what partition and slow did: all, what A has, between two, or
                              what was made with that --tag
   stop                       take the network down; it stays down until the next start
   status [--json]            what is up, what is not, and what start would do; with
@@ -3297,9 +3312,9 @@ Exit codes:
 }
 
 # $1: the wish to restore. `up` restores the bundle that was in force before this start (`applied`), anything else
-# removes the network. Exits with 1.
+# removes the network. $2 and $3: what is told before and behind, if it is no start that is rolled back. Exits with 1.
 roll_back() {
-    report "restoring the state before this run"
+    report "${2:-restoring the state before the start}"
     STOPPED=
     # Without `pending`, nothing waits for a confirmation any more: if this run cannot finish, the next one rolls back.
     rm -f "$STATE/pending" || :
@@ -3314,7 +3329,7 @@ roll_back() {
     fi
     # On a full disk the removals go ahead all the same.
     if { look rollback "$target" || test -n "$UNWRITTEN"; } && { test "$CHANGES" = 0 || converge rollback "$target"; } && forget_start "$1"; then
-        report "rolled back: nothing of this run is left"
+        report "${3:-rolled back: nothing of the start is left}"
     else
         report "the rollback is incomplete: run cleanup, then start again"
         tell "$PROBLEMS"
@@ -3434,9 +3449,9 @@ start() {
     put pending "-$TAB$SESSION$TAB$BEFORE$TAB${CONFIRM:-0}$TAB-" && mv -f "$STATE/starting.new" "$STATE/starting" &&
         measure_by "$STATE/starting" && write_wish up || exit 1
     FRESH=
-    if apply strict && settle start up && test -z "$REFUSED$PROBLEMS" && still_connected && keep_started; then exit 0; fi
+    if apply strict && settle start up && test -z "$REFUSED$PROBLEMS" && still_connected start && keep_started; then exit 0; fi
     tell "$REFUSED$PROBLEMS"
-    if test -n "$CHANGES" && test "$CHANGES" != 0 && still_connected; then warn "not everything is as declared"; fi
+    if test -n "$CHANGES" && test "$CHANGES" != 0 && ! is_cut_off; then warn "not everything is as declared"; fi
     roll_back "$BEFORE"
 }
 
@@ -3473,19 +3488,31 @@ plan_switch() {
     exit "$code"
 }
 
+# Whether the Mac has what remember_connection saw. macOS takes both away for a moment when the network around it
+# changes, which is when reconcile runs: so this looks up to LOOKS times, a second apart. $1: what `look` is asked.
 still_connected() {
+    looks=$LOOKS
+    while is_cut_off; do
+        looks=$((looks - 1))
+        if test "$looks" -le 0; then
+            report "$LOST"
+            return 1
+        fi
+        sleep 1
+        look "$1" up || :
+    done
+}
+
+# Whether it is lost now. LOST: what.
+is_cut_off() {
     case "$default " in
-        ' ') return 0 ;;
-        *) case " $ADDRESSED" in *" ${default##* } "*) ;; *) return 0 ;; esac ;;
+        ' ') return 1 ;;
+        *) case " $ADDRESSED" in *" ${default##* } "*) ;; *) return 1 ;; esac ;;
     esac
-    if test -z "$DEFAULT"; then
-        report "the Mac has lost its default route ($default)"
-        return 1
-    fi
-    if test -n "$dns" && ! has_dns; then
-        report "the Mac has lost its name servers"
-        return 1
-    fi
+    LOST="the Mac has lost its default route ($default)"
+    if test -z "$DEFAULT"; then return 0; fi
+    LOST="the Mac has lost its name servers"
+    test -n "$dns" && ! has_dns
 }
 
 confirm() {
@@ -3512,6 +3539,11 @@ expire() {
         *) if test "$session" != "$SESSION"; then why="the Mac was restarted before the start was confirmed"; fi ;;
     esac
     report "$why"
+    undo_start
+}
+
+# Restores what was before the start that is pending.
+undo_start() {
     if test -z "$BEFORE" && test -f "$STATE/applied"; then BEFORE=up; fi
     roll_back "${BEFORE:-none}"
 }
@@ -3562,9 +3594,10 @@ reconcile() {
             warn "the network is not as declared: see status"
             exit 1
         fi
-        if test "$WISH" = up && ! still_connected; then
-            if ! finishes; then BEFORE=none; fi
-            roll_back "$BEFORE"
+        if test "$WISH" = up && ! still_connected reconcile; then
+            # A start that may still be rolled back is; otherwise the network goes down until somebody starts it.
+            if test -n "$DEADLINE"; then undo_start; fi
+            roll_back none "taking the network down" "the network is down until the next start"
         fi
     fi
     if test "$WISH" != up; then
@@ -3592,10 +3625,22 @@ tell_once() {
     fi
 }
 
+# Whether the ledger, if there is one, has this version's form and base.
+is_our_ledger() {
+    if ! test -e "$STATE/ledger"; then return 0; fi
+    { IFS= read -r form && IFS= read -r whose; } <"$STATE/ledger" || return 1
+    test "$form$whose" = "nixvol-net ledger${TAB}1$TAB.base$TAB$BASE$TAB."
+}
+
 # Removes everything of ours, whichever bundle it came from. $1: the name of the command. A wish `up` becomes `down`
 # first: if this run dies, reconcile completes it.
 take_down() {
     begin
+    # What another base or version keeps is refused before anything is changed.
+    if ! is_our_ledger && measure_by_force && { look "$1" down || :; } && test -n "$REFUSED"; then
+        tell "$REFUSED"
+        exit 3
+    fi
     if test "$WISH" = up; then write_wish down || exit 1; fi
     mend_hosts || :
     measure_by_force || exit 1
