@@ -54,7 +54,7 @@ pub struct ProviderState {
     /// The provider's network, which is routed to the bridge.
     #[schemars(with = "String")]
     pub network: Ipv4Net,
-    /// `up`, `down`, `not as declared` or `waiting for vmnet`.
+    /// `up`, `down`, `not as declared` or `waiting for vmnet`; `unknown` if the manager refuses to act, and so compares nothing.
     pub state: &'static str,
 }
 
@@ -77,7 +77,7 @@ pub struct VolumeState {
     pub localhost: Option<Ipv4Addr>,
     /// Its mount point; the addresses exist only while something is mounted there.
     pub mount_point: Option<String>,
-    /// `up`, `down`, `not as declared`, `not mounted` or `ready for its guest`.
+    /// `up`, `down`, `not as declared`, `not mounted` or `ready for its guest`; `unknown` like that of a provider.
     pub state: &'static str,
 }
 

@@ -2423,7 +2423,14 @@ observe() {
     # Read only where somebody waits for the answer: the job, other anchors, the counters of pf, and the contents of our
     # tables, which are `const` (pfctl -T refuses to change them).
     case $1 in
-        status | plan | start) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        status | plan) see_all launchctl-print pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
+        start)
+            see_all pfctl-anchor-tables
+            # Once it has changed something it looks at its own work: what others do was judged before. Whether they use
+            # `route-to` decides on pipes.
+            if test -z "$ACTED"; then see_all launchctl-print pfctl-info pfctl-memory; fi
+            if test -z "$ACTED" || has_pipes; then see_all pfctl-others; fi
+            ;;
         # Without the launchd job: nix-darwin installs it only after these checks.
         switch) see_all pfctl-anchor-tables pfctl-others pfctl-info pfctl-memory ;;
         test) see_all pfctl-anchor-tables ;;
@@ -3531,7 +3538,13 @@ still_connected() {
             return 1
         fi
         sleep 1
-        look "$1" up || :
+        route=$DEFAULT
+        addressed=$ADDRESSED
+        # A look that fails has seen neither.
+        if ! look "$1" up; then
+            DEFAULT=$route
+            ADDRESSED=$addressed
+        fi
     done
 }
 
