@@ -54,7 +54,8 @@ pub struct ProviderState {
     /// The provider's network, which is routed to the bridge.
     #[schemars(with = "String")]
     pub network: Ipv4Net,
-    /// `up`, `down`, `not as declared` or `waiting for vmnet`; `unknown` if the manager refuses to act, and so compares nothing.
+    /// `up`, `down`, `not as declared` or `waiting for vmnet`; `unknown` if the manager refuses to act, and so compares
+    /// nothing.
     pub state: &'static str,
 }
 

@@ -3525,7 +3525,9 @@ start() {
     FRESH=
     if apply strict && settle start up && test -z "$REFUSED$PROBLEMS" && still_connected start && keep_started; then exit 0; fi
     tell "$REFUSED$PROBLEMS"
-    if test -n "$CHANGES" && test "$CHANGES" != 0 && ! is_cut_off; then warn "not everything is as declared"; fi
+    if test -n "$CHANGES" && test "$CHANGES" != 0; then
+        if is_cut_off; then report "$LOST"; else warn "not everything is as declared"; fi
+    fi
     roll_back "$BEFORE"
 }
 
