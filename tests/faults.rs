@@ -579,11 +579,10 @@ fn everywhere_on(stage: &Stage) {
     let mut turn = 0;
     for k in 1..=stage.length {
         let (fails, ends) = match stage.story {
-            _ if is_long() => (true, false),
             Story::Start => (true, !stage.is_between_looks(k) || k % 3 == 0),
             _ => (k % 2 == 0, k % 2 == 1),
         };
-        if fails {
+        if fails || is_long() {
             stage.strike(KINDS[0], k);
         }
         if is_long() {
