@@ -18,7 +18,7 @@ pub fn program() -> &'static Path {
         if !is_fresh(&toy) {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--example", "toymac"]);
+            build.args(["build", "--quiet", "--example", "toymac", "--example", "toymac-pf"]);
             if profile.ends_with("release") {
                 build.arg("--release");
             }

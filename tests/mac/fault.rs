@@ -8,10 +8,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::process::Command;
-
-use rustix::fs::FlockOperation;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::process::{Command, Stdio};
 
 /// The fault to inject at the command that is about to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +28,7 @@ pub fn next_number(root: &Path) -> u64 {
     let file =
         OpenOptions::new().create(true).truncate(false).read(true).write(true).open(root.join("count"));
     let mut file = file.expect("the count can be opened");
-    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("the count can be locked");
+    file.lock().expect("the count can be locked");
     let mut text = String::new();
     file.read_to_string(&mut text).expect("the count can be read");
     let number = text.trim().parse().unwrap_or(0) + 1;
@@ -143,37 +140,46 @@ fn replace_kernel(root: &Path, text: &str) {
     let _ = fs::write(&new, text).and_then(|()| fs::rename(new, root.join("kernel")));
 }
 
-/// The file-size limit of this process. It is lifted for the toy's own files, which stand for another disk.
-pub struct Limit(Rlimit);
+/// The caller's disk that is full from one command on: how large its files may be, and the number of that command.
+#[derive(Clone, Copy)]
+pub struct FullDisk {
+    bytes: u64,
+    from: u64,
+}
 
-impl Limit {
-    pub fn lift() -> Self {
-        let limit = getrlimit(Resource::Fsize);
-        let _ = setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, maximum: limit.maximum });
-        Self(limit)
+impl FullDisk {
+    /// The one of this test; lifts its limit from this process, for the toy's own files, which stand for another disk.
+    pub fn lifted(root: &Path) -> Option<Self> {
+        let text = fs::read_to_string(root.join("fault")).ok()?;
+        let (bytes, from) = text.trim().strip_prefix("full:")?.split_once(' ')?;
+        set_limit("unlimited", [std::process::id().to_string()]);
+        Some(Self { bytes: bytes.parse().ok()?, from: from.parse().ok()? })
     }
 
-    pub fn of(bytes: u64) -> Self {
-        Self(Rlimit { current: Some(bytes), maximum: getrlimit(Resource::Fsize).maximum })
-    }
-
-    /// Restores the limit, for a real tool, which writes to the caller's disk.
-    pub fn put_back(self) {
-        let Self(limit) = self;
-        let _ = setrlimit(Resource::Fsize, limit);
+    /// Restores its limit, for a real tool, which writes to the caller's disk.
+    pub fn restore(self, number: u64) {
+        if number >= self.from {
+            set_limit(&self.bytes.to_string(), [std::process::id().to_string()]);
+        }
     }
 }
 
 /// Limits the file size for all processes of the caller's group and their later children.
 fn fill_disk(bytes: u64) {
     let Some(group) = group_of("self") else { return };
-    let limit = Rlimit { current: Some(bytes), maximum: None };
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(process) = name.parse().ok().and_then(rustix::process::Pid::from_raw) else { continue };
-        if group_of(&name).as_ref() == Some(&group) && process != rustix::process::getpid() {
-            let _ = rustix::process::prlimit(Some(process), Resource::Fsize, limit);
-        }
+    let own = std::process::id().to_string();
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    set_limit(&bytes.to_string(), names.filter(|it| *it != own && group_of(it).as_ref() == Some(&group)));
+}
+
+/// Sets the file-size limit of processes. What is killed meanwhile has none.
+fn set_limit(limit: &str, processes: impl IntoIterator<Item = String>) {
+    for process in processes {
+        let _ = Command::new("prlimit")
+            .args(["--pid", &process, &format!("--fsize={limit}:")])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 

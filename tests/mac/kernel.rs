@@ -7,7 +7,8 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use crate::escape::{escape, unescape};
+use crate::net::Net;
 
 use crate::dummynet::Pipe;
 use crate::pf::Ruleset;
@@ -56,7 +57,7 @@ impl Interface {
 /// A route of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    pub net: Ipv4Net,
+    pub net: Net,
     pub gateway: String,
     pub flags: String,
     pub interface: String,
@@ -107,7 +108,7 @@ pub struct Kernel {
     /// What WireGuard answers at the socket of each tunnel, by interface.
     pub wireguard: BTreeMap<String, String>,
     /// Pairs of source and destination networks whose packets are lost, whatever pf decides.
-    pub lost: Vec<(Ipv4Net, Ipv4Net)>,
+    pub lost: Vec<(Net, Net)>,
     pub pf_enabled: bool,
     /// Token, process id, process name.
     pub tokens: Vec<(u64, u32, String)>,
@@ -384,13 +385,13 @@ fn mounted_at(text: &str) -> Option<String> {
 
 /// The route that is added and removed with an address.
 fn connected(address: &Address, name: &str, index: u32, cloner: &str) -> Route {
-    let net = Ipv4Net::new(address.ip, address.len).unwrap_or_else(|_| Ipv4Net::from(address.ip)).trunc();
-    let (net, gateway, flags, expire) = if cloner == "lo" && net.prefix_len() < 32 {
+    let net = Net::new(address.ip, address.len).unwrap_or_else(|| Net::from(address.ip)).trunc();
+    let (net, gateway, flags, expire) = if cloner == "lo" && net.len < 32 {
         (net, address.ip.to_string(), "UCS", "")
     } else if cloner == "lo" {
         (net, address.ip.to_string(), "UH", "")
     } else if let Some(far) = address.far {
-        (Ipv4Net::from(far), address.ip.to_string(), "UH", "")
+        (Net::from(far), address.ip.to_string(), "UH", "")
     } else {
         (net, format!("link#{index}"), "UC", "!")
     };
@@ -415,26 +416,4 @@ fn read_address(text: &str) -> Option<Address> {
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').filter(|item| !item.is_empty())
-}
-
-/// Escapes a text so that it fits into one field of one line.
-pub fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
-}
-
-pub fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        out.push(match c {
-            '\\' => match chars.next() {
-                Some('t') => '\t',
-                Some('n') => '\n',
-                Some(other) => other,
-                None => '\\',
-            },
-            other => other,
-        });
-    }
-    out
 }

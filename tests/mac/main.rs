@@ -5,14 +5,19 @@
 //! command that does not touch the network (`mv`, `rm`) is journaled and then handed to the real tool, so that faults
 //! can be injected there too.
 //!
+//! What needs a reader of pf is asked of a program beside this one (`tests/mac_pf`): this one depends on nothing but Rust's
+//! own library, because it is started so often that it is linked against another C library (`rustc.sh`).
+//!
 //! Sees: facts about macOS. Never: the plan, the templates, or what the manager ought to do.
 
 mod dummynet;
+mod escape;
 mod fault;
 mod files;
 mod ifconfig;
 mod kernel;
 mod misc;
+mod net;
 mod pf;
 mod pfctl;
 mod route;
@@ -26,7 +31,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use fault::Fault;
+use fault::{Fault, FullDisk};
 use kernel::Kernel;
 
 /// What one command prints, and its exit code.
@@ -70,7 +75,7 @@ fn main() -> ExitCode {
         eprintln!("toymac: no kernel beside `{called}`");
         return ExitCode::from(FORBIDDEN);
     };
-    let limit = fault::Limit::lift();
+    let disk = FullDisk::lifted(&root);
     turn::take(&root);
     let number = fault::next_number(&root);
     let fault = fault::at(&root, number);
@@ -79,7 +84,7 @@ fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let Some((code, mark)) = run(&root, &name, &args, number) else {
-        return hand_over(&root, &name, &args, fault, limit);
+        return hand_over(&root, &name, &args, number, fault, disk);
     };
     journal(&root, &name, &args, &code.to_string(), mark);
     fault::after(&root, fault);
@@ -173,8 +178,9 @@ fn hand_over(
     root: &Path,
     name: &str,
     args: &[String],
+    number: u64,
     fault: Option<Fault>,
-    limit: fault::Limit,
+    disk: Option<FullDisk>,
 ) -> ExitCode {
     journal(root, name, args, "-", '.');
     if let Some(answer) = files::run(name, args) {
@@ -196,10 +202,8 @@ fn hand_over(
         eprintln!("{name}: command not found");
         return ExitCode::from(127);
     };
-    if let Some(Fault::Full(bytes)) = fault {
-        fault::Limit::of(bytes).put_back();
-    } else {
-        limit.put_back();
+    if let Some(disk) = disk {
+        disk.restore(number);
     }
     let mut tool = Command::new(real);
     match args {
@@ -241,7 +245,7 @@ fn journal(root: &Path, name: &str, args: &[String], code: &str, mark: char) {
     for arg in args {
         line.push('\t');
         // Of a program that is passed as an argument, only the first line is kept.
-        line.push_str(&kernel::escape(arg.split('\n').next().unwrap_or_default()));
+        line.push_str(&escape::escape(arg.split('\n').next().unwrap_or_default()));
     }
     line.push('\n');
     let file = std::fs::OpenOptions::new().create(true).append(true).open(root.join("journal"));

@@ -258,7 +258,7 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
         Some(_) => return Fate::NoSource,
         None => (to, false),
     };
-    if kernel.lost.iter().any(|(a, b)| a.contains(&from) && b.contains(&to)) {
+    if kernel.lost.iter().any(|(a, b)| a.contains(from) && b.contains(to)) {
         return Fate::Lost;
     }
     if kernel.holder(to).is_some() {
@@ -278,7 +278,7 @@ fn fate(kernel: &mut Kernel, from: Option<&str>, to: &str, form: [&str; 2]) -> F
     let holder = kernel.holder(from).map_or("lo0", |holder| &holder.name);
     // Binding a source scopes the route lookup to the interface that has it, and another interface's default route does
     // not match. Addresses of lo0 are exempt.
-    if bound && route.net.prefix_len() == 0 && holder != "lo0" && holder != interface {
+    if bound && route.net.len == 0 && holder != "lo0" && holder != interface {
         return Fate::NoRoute;
     }
     // An unbound socket gets the first address of the interface that the packet leaves by.

@@ -1,12 +1,13 @@
-//! Rulesets: what a load accepts and what the kernel keeps.
+//! Rulesets: what a load accepts and what the kernel keeps. `tests/mac_pf` reads them and says what they do with a packet.
 
+use std::env;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
-
-use nixvol_net::pf::eval::{Machine, Outcome, Packet, Shaping};
-use nixvol_net::pf::syntax::Block;
-use nixvol_net::pf::{Environment, Names};
+use std::process::{Command, Stdio};
 
 use crate::dummynet::Pipe;
+use crate::escape::{escape, unescape};
 use crate::kernel::Kernel;
 
 /// The rules of one anchor, one line each, macros replaced.
@@ -77,25 +78,41 @@ impl Ruleset {
 
 /// Parses a ruleset with the project's own reader; the error has the line and the message.
 pub fn read(text: &str, kernel: &Kernel, defines: &[(String, String)]) -> Result<Ruleset, (u32, String)> {
-    let mut environment = environment(kernel);
-    environment.macros = defines.iter().cloned().collect();
-    match nixvol_net::pf::parse(text, &environment) {
-        Ok(ruleset) => Ok(Ruleset::kept(&nixvol_net::pf::print(&ruleset, Names::MacOs))),
-        Err(errors) => {
-            let first = errors.first();
-            Err(first.map_or((0, String::new()), |error| (error.line, error.message.clone())))
-        }
+    let mut question = addresses(kernel);
+    for (name, value) in defines {
+        let _ = writeln!(question, "define\t{name}\t{}", escape(value));
+    }
+    let _ = writeln!(question, "read\t{}", escape(text));
+    let answer = ask(&question);
+    match answer.strip_prefix("error\t").and_then(|error| error.trim_end().split_once('\t')) {
+        Some((line, message)) => Err((line.parse().unwrap_or(0), unescape(message))),
+        None => Ok(Ruleset::kept(&answer)),
     }
 }
 
-fn environment(kernel: &Kernel) -> Environment {
-    let mut environment = Environment { interfaces: Vec::new(), ..Environment::default() };
+/// Asks the program that reads pf. Both have the same form: a line for each thing, its fields separated by tabs.
+fn ask(question: &str) -> String {
+    let program = env::current_exe().expect("the toy has a path").with_file_name("toymac-pf");
+    let mut child = Command::new(program)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("toymac-pf runs");
+    child.stdin.take().expect("its input").write_all(question.as_bytes()).expect("it reads the question");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "toymac-pf failed");
+    String::from_utf8(output.stdout).expect("it answers in text")
+}
+
+fn addresses(kernel: &Kernel) -> String {
+    let mut lines = String::new();
     for interface in &kernel.interfaces {
         for address in &interface.addresses {
-            environment.add_address(&interface.name, IpAddr::V4(address.ip), address.len);
+            let _ = writeln!(lines, "address\t{}\t{}\t{}", interface.name, address.ip, address.len);
         }
     }
-    environment
+    lines
 }
 
 /// What pf did with a packet. `Through` is a pass.
@@ -115,33 +132,29 @@ pub fn send(kernel: &mut Kernel, interface: &str, packets: &[String]) -> (Way, O
     if !kernel.pf_enabled || kernel.skipped.iter().any(|skipped| skipped == interface) {
         return (Way::Through, translated);
     }
-    let environment = environment(kernel);
-    let mut machine = Machine::new(environment.interfaces.clone());
+    let mut question = addresses(kernel);
     for (path, kept) in &kernel.anchors {
-        if let Ok(ruleset) = nixvol_net::pf::parse(&kept.source(), &environment) {
-            machine.load(path, &ruleset);
-        }
+        let _ = writeln!(question, "anchor\t{path}\t{}", escape(&kept.source()));
     }
     for packet in packets {
-        let packet: Packet = serde_json::from_str(packet).expect("a packet of the toy");
-        let answer = machine.eval(&packet);
-        for verdict in answer.verdicts() {
-            if let Some((rule, label)) =
-                verdict.rule.as_ref().and_then(|rule| Some((rule, rule.label.as_ref()?)))
-            {
-                *kernel.counts.entry((rule.anchor.to_string(), label.to_string())).or_default() += 1;
+        let _ = writeln!(question, "packet\t{packet}");
+    }
+    for line in ask(&question).lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields.as_slice() {
+            ["label", anchor, label] => {
+                *kernel.counts.entry(((*anchor).to_owned(), (*label).to_owned())).or_default() += 1;
             }
-            let mut pipes = verdict.shaping.iter().filter_map(Shaping::number);
-            if pipes.any(|number| kernel.pipes.get(&number).is_none_or(Pipe::drops_all)) {
-                return (Way::Dropped, translated);
+            ["pipe", number] => {
+                let pipe = number.parse().ok().and_then(|number| kernel.pipes.get(&number));
+                if pipe.is_none_or(Pipe::drops_all) {
+                    return (Way::Dropped, translated);
+                }
             }
-            if verdict.action == Outcome::Block {
-                let silent = matches!(verdict.reply, None | Some(Block::Drop));
-                return (if silent { Way::Dropped } else { Way::Refused }, translated);
-            }
-            if verdict.before.source != verdict.after.source {
-                translated = Some(verdict.after.source);
-            }
+            ["drop"] => return (Way::Dropped, translated),
+            ["refuse"] => return (Way::Refused, translated),
+            ["source", address] => translated = address.parse().ok(),
+            other => unreachable!("toymac-pf says {other:?}"),
         }
     }
     (Way::Through, translated)

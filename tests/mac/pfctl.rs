@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use crate::net::Net;
 
 use crate::kernel::Kernel;
 use crate::pf::{self, Section};
@@ -196,9 +196,9 @@ fn kill_states(kernel: &mut Kernel, ends: &[String], answer: &mut Answer) {
         answer.code = 1;
         return;
     }
-    let mut nets: Vec<Ipv4Net> = Vec::new();
+    let mut nets: Vec<Net> = Vec::new();
     for end in ends {
-        let Ok(net) = end.parse().or_else(|_| end.parse::<Ipv4Addr>().map(Ipv4Net::from)) else {
+        let Ok(net) = end.parse().or_else(|_| end.parse::<Ipv4Addr>().map(Net::from)) else {
             answer.warn(format!("pfctl: getaddrinfo: nodename nor servname provided, or not known: {end}"));
             answer.code = 1;
             return;
@@ -207,8 +207,8 @@ fn kill_states(kernel: &mut Kernel, ends: &[String], answer: &mut Answer) {
     }
     let before = kernel.states.len();
     kernel.states.retain(|state| {
-        let from = nets.first().is_none_or(|net| net.contains(&state.from.0));
-        let to = nets.get(1).is_none_or(|net| net.contains(&state.to.0));
+        let from = nets.first().is_none_or(|net| net.contains(state.from.0));
+        let to = nets.get(1).is_none_or(|net| net.contains(state.to.0));
         !(from && to)
     });
     let killed = before - kernel.states.len();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use crate::net::Net;
 
 use crate::Answer;
 use crate::kernel::{Kernel, Route};
@@ -28,7 +28,7 @@ pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
 }
 
 struct Request {
-    net: Ipv4Net,
+    net: Net,
     host: bool,
     dest: String,
     gateway: String,
@@ -75,19 +75,19 @@ fn request(kernel: &Kernel, words: &[&str]) -> Result<Request, Answer> {
     })
 }
 
-fn destination(text: &str, mask: Option<&str>) -> Option<(Ipv4Net, bool)> {
+fn destination(text: &str, mask: Option<&str>) -> Option<(Net, bool)> {
     if text == "default" {
-        return Some((Ipv4Net::default(), true));
+        return Some((Net::ALL, true));
     }
     if let Some(mask) = mask {
         let bits = u32::from(mask.parse::<Ipv4Addr>().ok()?);
         let len = u8::try_from(bits.leading_ones()).ok()?;
-        return Some((Ipv4Net::new(text.parse().ok()?, len).ok()?.trunc(), true));
+        return Some((Net::new(text.parse().ok()?, len)?.trunc(), true));
     }
     if text.contains('/') {
-        return Some((text.parse::<Ipv4Net>().ok()?.trunc(), true));
+        return Some((text.parse::<Net>().ok()?.trunc(), true));
     }
-    Some((Ipv4Net::from(text.parse::<Ipv4Addr>().ok()?), false))
+    Some((Net::from(text.parse::<Ipv4Addr>().ok()?), false))
 }
 
 fn alter(kernel: &mut Kernel, verb: &str, request: &Request) -> Answer {
@@ -150,32 +150,28 @@ fn change(kernel: &mut Kernel, request: &Request) -> Result<(), &'static str> {
 
 /// The route for an address: longest prefix match, without scoped routes.
 pub fn lookup(kernel: &Kernel, ip: Ipv4Addr) -> Option<&Route> {
-    kernel
-        .routes
-        .iter()
-        .filter(|r| !r.flags.contains('I') && r.net.contains(&ip))
-        .max_by_key(|r| r.net.prefix_len())
+    kernel.routes.iter().filter(|r| !r.flags.contains('I') && r.net.contains(ip)).max_by_key(|r| r.net.len)
 }
 
 fn get(kernel: &Kernel, request: &Request) -> Answer {
-    let found = if request.net.prefix_len() == 0 {
-        kernel.routes.iter().find(|r| r.net.prefix_len() == 0 && !r.flags.contains('I'))
+    let found = if request.net.len == 0 {
+        kernel.routes.iter().find(|r| r.net.len == 0 && !r.flags.contains('I'))
     } else {
-        lookup(kernel, request.net.addr())
+        lookup(kernel, request.net.address)
     };
     let mut answer = Answer::default();
     let Some(route) = found else {
         answer.warn("route: writing to routing socket: not in table");
         return answer;
     };
-    let name = |net: Ipv4Net, of_mask: bool| match (net.prefix_len(), of_mask) {
+    let name = |net: Net, of_mask: bool| match (net.len, of_mask) {
         (0, _) => "default".to_owned(),
         (_, true) => net.netmask().to_string(),
-        (_, false) => net.addr().to_string(),
+        (_, false) => net.address.to_string(),
     };
     answer.say(format!("   route to: {}", name(request.net, false)));
     answer.say(format!("destination: {}", name(route.net, false)));
-    if route.net.prefix_len() < 32 {
+    if route.net.len < 32 {
         answer.say(format!("       mask: {}", name(route.net, true)));
     }
     if route.flags.contains('G') {
@@ -212,7 +208,7 @@ pub fn netstat(kernel: &Kernel, args: &[&str]) -> Answer {
         "Destination", "Gateway", "Flags", "Netif", "Expire"
     ));
     let mut routes: Vec<&Route> = kernel.routes.iter().collect();
-    routes.sort_by_key(|r| (r.net.addr(), r.net.prefix_len(), r.flags.contains('I')));
+    routes.sort_by_key(|r| (r.net.address, r.net.len, r.flags.contains('I')));
     for r in routes {
         answer.say(format!(
             "{:<18} {:<18} {:<10} {:>14} {:>6}",
@@ -229,7 +225,7 @@ pub fn netstat(kernel: &Kernel, args: &[&str]) -> Answer {
 /// A destination as netstat abbreviates it: trailing zero octets are dropped as far as the address's class allows, and
 /// the prefix length is omitted where it is that of the class.
 fn abbreviated(route: &Route) -> String {
-    let (net, len) = (route.net.addr(), route.net.prefix_len());
+    let (net, len) = (route.net.address, route.net.len);
     if len == 0 {
         return "default".to_owned();
     }

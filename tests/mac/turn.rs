@@ -10,8 +10,6 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-
 use crate::fault::group_of;
 
 /// The number of turns that a waiting run yields.
@@ -87,7 +85,7 @@ fn part(root: &Path) -> Option<(String, usize, String)> {
 
 fn locked<T>(root: &Path, work: impl FnOnce(&mut State) -> T) -> T {
     let file = fs::File::open(root.join("turns")).expect("the order can be opened");
-    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("the order can be locked");
+    file.lock().expect("the order can be locked");
     let mut state = State::read(root);
     let before = state;
     let done = work(&mut state);
