@@ -152,7 +152,11 @@ impl FullDisk {
     pub fn lifted(root: &Path) -> Option<Self> {
         let text = fs::read_to_string(root.join("fault")).ok()?;
         let (bytes, from) = text.trim().strip_prefix("full:")?.split_once(' ')?;
-        set_limit("unlimited", [std::process::id().to_string()]);
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let size = limits.lines().find_map(|line| line.strip_prefix("Max file size"));
+        if size.is_none_or(|size| size.split_whitespace().next() != Some("unlimited")) {
+            set_limit("unlimited", [std::process::id().to_string()]);
+        }
         Some(Self { bytes: bytes.parse().ok()?, from: from.parse().ok()? })
     }
 

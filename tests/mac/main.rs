@@ -51,6 +51,11 @@ impl Answer {
         let _ = writeln!(self.err, "{}", line.as_ref());
     }
 
+    fn print(&self) {
+        let _ = std::io::stderr().write_all(self.err.as_bytes());
+        let _ = std::io::stdout().write_all(self.out.as_bytes());
+    }
+
     fn fail(code: u8, line: impl AsRef<str>) -> Self {
         let mut answer = Self::default();
         answer.warn(line);
@@ -154,8 +159,7 @@ fn run(root: &Path, name: &str, args: &[String], number: u64) -> Option<(u8, cha
         eprintln!("toymac: {error}");
         return Some((FORBIDDEN, mark));
     }
-    let _ = std::io::stderr().write_all(answer.err.as_bytes());
-    let _ = std::io::stdout().write_all(answer.out.as_bytes());
+    answer.print();
     Some((answer.code, mark))
 }
 
@@ -183,8 +187,11 @@ fn hand_over(
     disk: Option<FullDisk>,
 ) -> ExitCode {
     journal(root, name, args, "-", '.');
-    if let Some(answer) = files::run(name, args) {
-        let _ = std::io::stderr().write_all(answer.err.as_bytes());
+    // On a full disk the real tool has to fail.
+    if disk.is_none()
+        && let Some(answer) = files::run(name, args)
+    {
+        answer.print();
         fault::after(root, fault);
         return ExitCode::from(answer.code);
     }

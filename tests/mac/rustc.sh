@@ -5,6 +5,7 @@
 # library and the program that it calls are. It is bash because dash drops variables like CARGO_BIN_EXE_nixvol-net.
 case " $* " in
 *" --crate-name toymac "*)
+	set -- "$@" -C opt-level=3
 	musl=$(uname -m)-unknown-linux-musl
 	if [[ -d $("$1" --print sysroot)/lib/rustlib/$musl ]]; then set -- "$@" --target "$musl" -C relocation-model=static; fi
 	;;
