@@ -133,21 +133,27 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Reads the kernel's state; returns it with the text that it was parsed from.
-    pub fn load(root: &Path) -> io::Result<(Self, String)> {
-        let text = fs::read_to_string(root.join("kernel"))?;
+    /// The state that a text describes.
+    pub fn read(text: &str) -> io::Result<Self> {
         let mut kernel = Self::default();
         for line in text.lines() {
             kernel
                 .read_record(line)
                 .ok_or_else(|| io::Error::other(format!("kernel: bad record `{line}`")))?;
         }
-        Ok((kernel, text))
+        Ok(kernel)
+    }
+
+    /// The state at a command with this number.
+    pub fn at(text: &str, number: u64) -> io::Result<Self> {
+        let mut kernel = Self::read(text)?;
+        kernel.tick = number;
+        kernel.dying.retain(|(_, until)| *until > number);
+        Ok(kernel)
     }
 
     /// Writes the state atomically, by a rename.
-    #[allow(clippy::unused_self)]
-    pub fn save(&self, root: &Path, text: &str) -> io::Result<()> {
+    pub fn save(root: &Path, text: &str) -> io::Result<()> {
         let new = root.join(format!("kernel.{}", std::process::id()));
         fs::write(&new, text)?;
         fs::rename(&new, root.join("kernel"))
