@@ -198,7 +198,7 @@ fn kill_states(kernel: &mut Kernel, ends: &[String], answer: &mut Answer) {
     }
     let mut nets: Vec<Net> = Vec::new();
     for end in ends {
-        let Ok(net) = end.parse().or_else(|_| end.parse::<Ipv4Addr>().map(Net::from)) else {
+        let Ok(net) = end.parse().or_else(|()| end.parse::<Ipv4Addr>().map(Net::from)) else {
             answer.warn(format!("pfctl: getaddrinfo: nodename nor servname provided, or not known: {end}"));
             answer.code = 1;
             return;
