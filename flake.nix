@@ -126,6 +126,7 @@
               pkgs.procps
               pkgs.python3
               pkgs.shellcheck
+              pkgs.util-linux
               pkgs.zsh
               (named "busybox" "${pkgs.busybox}/bin/busybox")
               (named "original-awk" "${pkgs.nawk}/bin/nawk")

@@ -23,6 +23,7 @@ needed() {
 		npm npm
 		cc build-essential
 		ps procps
+		prlimit util-linux
 		etcd etcd-server
 		etcdctl etcd-client
 		ping iputils-ping
@@ -109,7 +110,7 @@ fi
 if [[ $(uname -s) == Linux && $(id -u) -eq 0 ]]; then export NIXVOL_LAB_REQUIRED=1; fi
 
 if command -v shellcheck >/dev/null; then
-	shellcheck .ci/run tests/run.sh tests/guest/system.sh tests/lab/etcd.sh tests/mac/live.sh tests/mac/rustc.sh templates/activation/activate.sh
+	shellcheck .ci/run tests/run.sh tests/guest/system.sh tests/lab/etcd.sh tests/mac/live.sh tests/rustc.sh templates/activation/activate.sh
 fi
 if [[ -x $spelling ]]; then "$spelling"; else echo "note: the spelling was not checked" >&2; fi
 if cargo deny --version >/dev/null 2>&1; then
@@ -120,11 +121,14 @@ fi
 # What is compiled only once need not be compiled in parts that can be reused.
 if [[ ! -d target/debug/incremental ]]; then export CARGO_INCREMENTAL=0; fi
 cargo fmt --check
-cargo clippy --locked --all-targets --quiet -- --deny warnings
-# What compiles on a Mac: all but the lab, and the tests that are of Linux.
-cargo clippy --locked --no-default-features --all-targets --quiet -- --deny warnings
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+# What compiles on a Mac: all but the lab, and the tests that are of Linux. Whatever is of Linux is linted as the tests are
+# compiled.
+partly=(--locked --quiet --profile test --no-default-features)
+cargo clippy "${partly[@]}" --all-targets -- --deny warnings
+RUSTDOCFLAGS="-D warnings" cargo doc "${partly[@]}" --no-deps --document-private-items
 if [[ -n ${NIXVOL_LONG-} ]]; then
+	# What is documented of the lab.
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 	# The oldest Rust that Cargo.toml promises.
 	oldest=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 	if command -v rustup >/dev/null; then
@@ -136,5 +140,10 @@ if [[ -n ${NIXVOL_LONG-} ]]; then
 fi
 # Four more than there are processors: the tests of the lab, and those with a browser, wait more than they compute.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 4))}"
-if [[ $(uname -s) == Linux ]]; then export RUSTC_WORKSPACE_WRAPPER="$PWD/tests/mac/rustc.sh"; fi
-cargo test --locked
+if [[ $(uname -s) == Linux ]]; then
+	musl=$(uname -m)-unknown-linux-musl
+	if [[ ! -d $(rustc --print sysroot)/lib/rustlib/$musl ]] && ! { command -v rustup >/dev/null && rustup --quiet target add "$musl"; }; then
+		echo "note: Rust has no $musl here, so the tests take longer" >&2
+	fi
+fi
+RUSTC_WORKSPACE_WRAPPER="$PWD/tests/rustc.sh" cargo test --locked

@@ -6,7 +6,7 @@
 //! can be injected there too.
 //!
 //! What needs a reader of pf is asked of a program beside this one (`tests/mac_pf`): this one depends on nothing but Rust's
-//! own library, because it is started so often that it is linked against another C library (`rustc.sh`).
+//! own library, because it is started so often that it is linked against another C library (`tests/rustc.sh`).
 //!
 //! Sees: facts about macOS. Never: the plan, the templates, or what the manager ought to do.
 
