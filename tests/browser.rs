@@ -1,18 +1,16 @@
 //! The page in use: its own script in node, and the page in a headless Chromium, where they are installed.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use nixvol_net::explain::{DeclaredValue, ExplainedHook, Explanation, Through};
 use nixvol_net::plan::Plan;
 use nixvol_net::render::picture::{self, KernelNames};
 use serde_json::{Value, json};
 
+use crate::devtools::Browser;
 use crate::report::{Network, between, inputs, large, page};
-use crate::support::{declared, default_input, fixture, is_long, skipped};
+use crate::support::{declared, default_input, fixture, skipped};
 
 /// Whether a program is there; says so where it is not.
 pub fn has(program: &str, why: &str) -> bool {
@@ -286,50 +284,8 @@ fn without_port_and_protocol_the_page_answers_for_all_services() {
     assert!(mixed > 20, "{mixed} answers of both kinds");
 }
 
-/// Opens a page in Chromium.
-fn chromium(page: &str, fragment: &str, arguments: &[&str], window: &str) -> Output {
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("page.html");
-    std::fs::write(&file, page).expect("a page");
-    // Once in some thousand times it never ends.
-    let ended = (0..3).find_map(|attempt| {
-        let child = Command::new("chromium")
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--enable-logging=stderr", "--virtual-time-budget=20000"])
-            .arg(format!("--window-size={window}"))
-            .args(arguments)
-            .arg(format!("--user-data-dir={}/profile-{attempt}", directory.path().display()))
-            .arg(format!("file://{}{fragment}", file.display()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("chromium");
-        let process = child.id();
-        let (ends, ended) = mpsc::channel();
-        thread::spawn(move || ends.send(child.wait_with_output()));
-        let output = ended.recv_timeout(Duration::from_secs(60)).ok();
-        if output.is_none() {
-            let killed = Command::new("kill").args(["-KILL", &process.to_string()]).status();
-            assert!(killed.expect("kill").success());
-        }
-        output.map(|output| output.expect("chromium"))
-    });
-    ended.expect("chromium ends within a minute, one time of three")
-}
-
-/// The page as Chromium has it after its script ran, and what it wrote on its console.
-fn browsed(page: &str, fragment: &str) -> (String, String) {
-    browsed_at(page, fragment, "1280,900")
-}
-
-fn browsed_at(page: &str, fragment: &str, window: &str) -> (String, String) {
-    let output = chromium(page, fragment, &["--dump-dom"], window);
-    let console = String::from_utf8_lossy(&output.stderr);
-    let console: String =
-        console.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), console)
-}
+/// The window of a desktop.
+const DESKTOP: (u32, u32) = (1280, 900);
 
 pub const NO_CHROMIUM: &str = "the page was not opened in a browser";
 
@@ -349,43 +305,32 @@ fn the_page_answers_in_a_browser_without_console_messages() {
     if !has("chromium", NO_CHROMIUM) {
         return;
     }
+    let mut browser = Browser::new(DESKTOP);
+    let mut shown = |page: &str, fragment: &str| {
+        browser.show(page, fragment);
+        assert_eq!(browser.console, [""; 0]);
+        browser.markup()
+    };
     let page = page(&fixture("restricted.json"), &["--against", "tests/fixtures/restricted-more.json"]);
-    let (dom, console) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=5432&protocol=tcp");
-    assert_eq!(console, "");
-    let told = panel(&dom);
+    let told = panel(&shown(&page, "#ask?from=etcd-1&to=etcd-2&port=5432&protocol=tcp"));
     assert!(told.contains("refused tcp 5432 answered with a RST"), "{told}");
     assert!(told.contains("has other ports: aws, azure -&gt; aws, azure, tcp 2379-2380"), "{told}");
-    let (dom, _) = browsed(&page, "#ask?from=etcd-1&to=etcd-2&port=&protocol=");
-    let told = panel(&dom);
+    let told = panel(&shown(&page, "#ask?from=etcd-1&to=etcd-2&port=&protocol="));
     let passes = told.find("passes tcp 2379-2380").unwrap_or_else(|| panic!("{told}"));
     assert!(told.find("refused everything else").is_some_and(|rest| passes < rest), "{told}");
-    let (dom, _) = browsed(&page, "#ask?from=aws&to=aws&port=&protocol=");
-    assert!(panel(&dom).contains("passes everything inside aws everything passes"), "{}", panel(&dom));
-    let (dom, console) = browsed(&page, "");
-    assert_eq!(console, "");
-    assert!(!dom.contains("id=\"asker\" hidden"), "the asker is hidden");
-    let (dom, console) =
-        browsed(&crate::report::page(&fixture("ways.json"), &[]), "#ask?from=etcd-1&to=etcd-2&port=2379");
-    assert_eq!(console, "");
-    let told = panel(&dom);
+    let told = panel(&shown(&page, "#ask?from=aws&to=aws&port=&protocol="));
+    assert!(told.contains("passes everything inside aws everything passes"), "{told}");
+    assert!(!shown(&page, "").contains("id=\"asker\" hidden"), "the asker is hidden");
+    let ways = crate::report::page(&fixture("ways.json"), &[]);
+    let told = panel(&shown(&ways, "#ask?from=etcd-1&to=etcd-2&port=2379"));
     assert!(told.contains("there through pipe 20000: 40 ms, 1% lost, 100000 kbit/s"), "{told}");
     assert!(told.contains("added to a round trip: 40 ms (40 ms there, 0 ms back)"), "{told}");
 }
 
-/// A page that lets a script of the test run behind its own; what that writes into `found` comes back.
-fn probed(page: &str, script: &str, window: &str) -> Value {
+/// The page without its policy, so that a test may ask more of it.
+fn without_policy(page: &str) -> String {
     let policy = between(page, "<meta http-equiv", "/>");
-    let page = page.replace(&format!("<meta http-equiv{policy}/>"), "");
-    let tell = "const tell = (value) => { const found = document.createElement('pre'); found.id = 'found'; \
-                found.textContent = JSON.stringify(value); document.body.append(found); };";
-    let page = page.replace("</body>", &format!("<script>{{ {tell} {script} }}</script></body>"));
-    let (dom, console) = browsed_at(&page, "", window);
-    assert_eq!(console, "");
-    let found = between(&dom, "<pre id=\"found\">", "</pre>")
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&");
-    serde_json::from_str(&found).expect("JSON")
+    page.replace(&format!("<meta http-equiv{policy}/>"), "")
 }
 
 #[test]
@@ -426,12 +371,15 @@ fn the_keyboard_alone_reaches_everything() {
         found.pinned = document.body.classList.contains('pinned');
         press('Escape');
         found.freed = !document.body.classList.contains('pinned') && !document.body.classList.contains('lit');
-        tell(found);
+        return found;
     "#;
+    let mut browser = Browser::new(DESKTOP);
     for (name, input) in
         [("mixed", inputs().pop().expect("an input").1), ("restricted", fixture("restricted.json"))]
     {
-        let found = probed(&page(&input, &[]), script, "1280,900");
+        browser.show(&page(&input, &[]), "");
+        let found = browser.eval(&format!("(() => {{ {script} }})()"));
+        assert_eq!(browser.console, [""; 0], "{name}");
         for part in ["picture", "providers", "volumes"] {
             let all: Vec<u64> = serde_json::from_value(found[part].clone()).expect("numbers");
             let [stops, wanted, missed, silent] = all[..] else { panic!("{name}: {found}") };
@@ -469,11 +417,16 @@ fn related_elements_are_highlighted_and_not_covered_by_the_panel() {
         lit.link = { volumes: on('.topology g[data-volume]').length, rules: on('.rules tr').length, told: document.getElementById('told').textContent };
         point(document.querySelector('.topology [data-provider="ibm"]'));
         lit.provider = { told: document.getElementById('told').textContent, headers: on('#provider-matrix th') };
-        tell({ covered, lit });
+        return { covered, lit };
     "#;
     let page = page(&inputs().pop().expect("an input").1, &[]);
-    for window in ["1440,900", "1280,800", "600,900"] {
-        let found = probed(&page, script, window);
+    let mut browser = Browser::new(DESKTOP);
+    for (width, height) in [(1440, 900), (1280, 800), (600, 900)] {
+        let window = format!("{width} x {height}");
+        browser.resize(width, height);
+        browser.show(&page, "");
+        let found = browser.eval(&format!("(() => {{ {script} }})()"));
+        assert_eq!(browser.console, [""; 0], "{window}");
         assert_eq!(found["covered"], json!([]), "{window}");
         let lit = &found["lit"];
         assert_eq!(lit["pair"]["providers"], json!(["aws", "azure"]), "{window}: {lit}");
@@ -561,41 +514,27 @@ fn the_page_renders_and_prints_on_a_few_pages() {
         ("eight", page(&eight(), &[]), "#ask?from=worker-2&to=api-1&port=&protocol="),
         ("fifty", page(&large(), &[]), ""),
     ];
-    let dark: &[&str] = &["--blink-settings=preferredColorScheme=0"];
-    // Of each page one, and of every other page a print; all with `NIXVOL_LONG`.
-    let shots: [(&str, &str, &[&str]); 4] = [
-        ("desktop-light.png", "1440,900", &[]),
-        ("phone-dark.png", "500,900", dark),
-        ("desktop-dark.png", "1440,900", dark),
-        ("phone-light.png", "500,900", &[]),
-    ];
-    for (turn, (name, page, fragment)) in pages.into_iter().enumerate() {
-        let shot = |file: &str, window: &str, more: &[&str]| {
-            let out = directory.join(format!("{name}-{file}"));
-            let picture = format!("--screenshot={}", out.display());
-            chromium(
-                &page,
-                fragment,
-                &[&[picture.as_str(), "--hide-scrollbars", "--run-all-compositor-stages-before-draw"], more]
-                    .concat(),
-                window,
-            );
-            let bytes = std::fs::read(&out).expect("a picture");
-            assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 10_000, "{name}-{file}");
-        };
-        for (which, (file, window, more)) in shots.into_iter().enumerate() {
-            if is_long() || which == turn % shots.len() {
-                shot(file, window, more);
+    let mut browser = Browser::new(DESKTOP);
+    for (name, page, fragment) in pages {
+        browser.show(&page, fragment);
+        for (device, width) in [("desktop", 1440), ("phone", 500)] {
+            browser.resize(width, 900);
+            for scheme in ["light", "dark"] {
+                browser.prefer(scheme);
+                let picture = browser.picture();
+                assert!(
+                    picture.starts_with(b"\x89PNG") && picture.len() > 10_000,
+                    "{name}-{device}-{scheme}"
+                );
+                let file = directory.join(format!("{name}-{device}-{scheme}.png"));
+                std::fs::write(file, picture).expect("a picture");
             }
         }
-        if !is_long() && turn % 2 > 0 {
-            continue;
-        }
-        let out = directory.join(format!("{name}-print.pdf"));
-        let print = format!("--print-to-pdf={}", out.display());
-        chromium(&page, "", &[&print, "--no-pdf-header-footer"], "1280,900");
-        let pdf = std::fs::read(&out).expect("a print");
-        let text = String::from_utf8_lossy(&pdf);
+        browser.prefer("light");
+        browser.show(&page, "");
+        let print = browser.print();
+        std::fs::write(directory.join(format!("{name}-print.pdf")), &print).expect("a print");
+        let text = String::from_utf8_lossy(&print);
         let count = text.matches("/Type /Page").count() - text.matches("/Type /Pages").count();
         assert!((1..12).contains(&count), "{name}: {count} printed pages");
     }
@@ -637,9 +576,10 @@ fn the_policy_of_the_page_keeps_other_scripts_out() {
     }
     let page = page(&default_input(), &[])
         .replace("</body>", "<script>document.title = 'taken over'</script></body>");
-    let (dom, console) = browsed(&page, "");
-    assert!(!dom.contains("<title>taken over"), "a foreign script ran");
-    assert!(console.contains("Content Security Policy"), "{console}");
+    let mut browser = Browser::new(DESKTOP);
+    browser.show(&page, "");
+    assert!(!browser.markup().contains("<title>taken over"), "a foreign script ran");
+    assert!(browser.console.concat().contains("Content Security Policy"), "{:?}", browser.console);
 }
 
 /// A script of others, where `tests/run.sh` has put it.
@@ -656,45 +596,37 @@ pub fn fetched(path: &str, why: &str) -> Option<String> {
 fn an_accessibility_checker_finds_nothing() {
     let axe = fetched("node_modules/axe-core/axe.min.js", "accessibility was not checked");
     let Some(axe) = axe else { return };
-    let run = "axe.run().then((result) => { const found = document.createElement('pre'); found.id = 'found'; \
-               found.textContent = JSON.stringify(result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)])); \
-               document.body.append(found); });";
+    let mut browser = Browser::new(DESKTOP);
     for (input, port, arguments) in [
         ("restricted.json", 5432, &[][..]),
         ("restricted.json", 5432, &["--against", "tests/fixtures/restricted-more.json"]),
         ("ways.json", 2379, &["--against", "tests/fixtures/restricted.json"]),
     ] {
-        let page = page(&fixture(input), arguments);
-        let policy = between(&page, "<meta http-equiv", "/>").to_owned();
-        let page = page.replace(&format!("<meta http-equiv{policy}/>"), "");
-        let page = page.replace("</body>", &format!("<script>{axe}</script><script>{run}</script></body>"));
-        let (dom, _) = browsed(&page, &format!("#ask?from=etcd-1&to=etcd-2&port={port}"));
-        let found = between(&dom, "<pre id=\"found\">", "</pre>");
-        assert_eq!(found, "[]");
+        let page = without_policy(&page(&fixture(input), arguments));
+        browser.show(&page, &format!("#ask?from=etcd-1&to=etcd-2&port={port}"));
+        browser.eval(&axe);
+        let found = browser.eval(
+            "axe.run().then((result) => result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)]))",
+        );
+        assert_eq!(found, json!([]), "{input}");
     }
 }
 
 #[test]
 fn mermaid_renders_our_output() {
     let Some(mermaid) = fetched("package/dist/mermaid.min.js", "Mermaid was not asked") else { return };
+    let mut browser = Browser::new(DESKTOP);
+    browser.show("<!doctype html><body>", "");
+    browser.eval(&format!("{mermaid}; mermaid.initialize({{ startOnLoad: false }});"));
     for (topology, input) in inputs() {
         let plan = Plan::of(&declared(&input));
         let text = picture::mermaid(&plan, &KernelNames::new(), &[]);
-        let text = serde_json::to_string(&text).expect("JSON").replace('<', "\\u003c");
-        let run = format!(
-            "mermaid.initialize({{ startOnLoad: false }});
-             const tell = (words) => {{ const found = document.createElement('pre'); found.id = 'found';
-               found.textContent = words; document.body.append(found); }};
-             mermaid.render('drawn', {text}).then((it) => {{ document.body.innerHTML = it.svg;
-               tell([document.querySelectorAll('.node').length, document.querySelectorAll('.cluster').length].join(' ')); }},
-               (error) => tell(error.message));"
-        );
-        let page = format!("<!doctype html><body><script>{mermaid}</script><script>{run}</script></body>");
-        let (dom, _) = browsed(&page, "");
-        let found = between(&dom, "<pre id=\"found\">", "</pre>");
-        let volumes = plan.volumes.len();
-        let counts: Vec<usize> = found.split(' ').filter_map(|count| count.parse().ok()).collect();
-        let [nodes, groups] = counts.as_slice() else { panic!("{topology}: {found}") };
-        assert!(*nodes >= volumes && *groups > plan.bridges.len(), "{topology}: {found}");
+        let text = serde_json::to_string(&text).expect("JSON");
+        let found = browser.eval(&format!(
+            "mermaid.render('drawn', {text}).then((it) => {{ document.body.innerHTML = it.svg;
+               return ['.node', '.cluster'].map((kind) => document.querySelectorAll(kind).length); }})"
+        ));
+        let counts: Vec<usize> = serde_json::from_value(found).expect("two numbers");
+        assert!(counts[0] >= plan.volumes.len() && counts[1] > plan.bridges.len(), "{topology}: {counts:?}");
     }
 }

@@ -19,12 +19,12 @@ pub struct Browser {
     made: u64,
     /// What the page wrote on its console, and what the browser reported about it.
     pub console: Vec<String>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Browser {
-    /// A browser that opens an address, in a window of this size.
-    pub fn open(url: &str, (width, height): (u32, u32)) -> Self {
+    /// A browser with an empty page, in a window of this size.
+    pub fn new((width, height): (u32, u32)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let pipes = ["in", "out"].map(|name| directory.path().join(name));
         for pipe in &pipes {
@@ -49,15 +49,8 @@ impl Browser {
             .expect("a shell");
         let to = File::options().write(true).open(&pipes[0]).expect("a pipe");
         let from = BufReader::new(File::open(&pipes[1]).expect("a pipe"));
-        let mut browser = Self {
-            child,
-            to,
-            from,
-            session: String::new(),
-            made: 0,
-            console: Vec::new(),
-            _directory: directory,
-        };
+        let mut browser =
+            Self { child, to, from, session: String::new(), made: 0, console: Vec::new(), directory };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attached =
             browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
@@ -66,9 +59,26 @@ impl Browser {
             browser.call(domain, json!({}));
         }
         browser.resize(width, height);
-        browser.call("Page.navigate", json!({ "url": url }));
-        browser.wait("document.readyState === 'complete' && location.href !== 'about:blank'");
         browser
+    }
+
+    /// Goes to an address; forgets what was told on the console.
+    pub fn go(&mut self, url: &str) {
+        self.console.clear();
+        self.call("Page.navigate", json!({ "url": url }));
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'");
+    }
+
+    /// Shows a page that is in no file yet, at a fragment of it.
+    pub fn show(&mut self, page: &str, fragment: &str) {
+        let file = self.directory.path().join(format!("page-{}.html", self.made));
+        std::fs::write(&file, page).expect("a page");
+        self.go(&format!("file://{}{fragment}", file.display()));
+    }
+
+    /// The page as it is now.
+    pub fn markup(&mut self) -> String {
+        self.eval("document.documentElement.outerHTML").as_str().expect("markup").to_owned()
     }
 
     /// Calls a method, and returns its result.
@@ -148,6 +158,12 @@ impl Browser {
     pub fn picture(&mut self) -> Vec<u8> {
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" }));
         BASE64_STANDARD.decode(taken["data"].as_str().expect("a picture")).expect("base64")
+    }
+
+    /// What a printer gets, as a PDF.
+    pub fn print(&mut self) -> Vec<u8> {
+        let printed = self.call("Page.printToPDF", json!({}));
+        BASE64_STANDARD.decode(printed["data"].as_str().expect("a print")).expect("base64")
     }
 }
 

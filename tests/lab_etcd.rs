@@ -94,7 +94,8 @@ fn shown(server: &Server, cloud: &str) {
     if !has("chromium", NO_CHROMIUM) {
         return;
     }
-    let mut browser = Browser::open(&server.url, (1240, 452));
+    let mut browser = Browser::new((1240, 452));
+    browser.go(&server.url);
     browser.wait(&format!(
         "(document.querySelector('#faults li.partition span') || {{}}).textContent === 'cut: {cloud} ↔ all others'"
     ));

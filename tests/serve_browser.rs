@@ -27,7 +27,8 @@ fn the_live_page_counts_cuts_and_heals() {
     }
     let lab = Lab::up("live-page", &["--input", "tests/lab/etcd.json"]);
     let server = Server::start(&lab, &[]);
-    let mut browser = Browser::open(&server.url, (1440, 900));
+    let mut browser = Browser::new((1440, 900));
+    browser.go(&server.url);
     browser.wait("document.getElementById('live-state').textContent.includes('the lab is up')");
 
     // Traffic is counted while the page is open.
