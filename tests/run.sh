@@ -138,8 +138,8 @@ if [[ -n ${NIXVOL_LONG-} ]]; then
 		echo "note: Rust $oldest was not tried: there is no rustup here" >&2
 	fi
 fi
-# Four more than there are processors: the tests of the lab, and those with a browser, wait more than they compute.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 4))}"
+# Six more than there are processors: the tests of the lab, and those with a browser, wait more than they compute.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 6))}"
 if [[ $(uname -s) == Linux ]]; then
 	musl=$(uname -m)-unknown-linux-musl
 	if [[ ! -d $(rustc --print sysroot)/lib/rustlib/$musl ]] && ! { command -v rustup >/dev/null && rustup --quiet target add "$musl"; }; then
