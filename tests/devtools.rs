@@ -126,6 +126,7 @@ impl Browser {
     }
 
     /// Clicks the middle of an element, as a mouse does.
+    #[cfg(all(feature = "lab", target_os = "linux"))]
     pub fn click(&mut self, selector: &str) {
         let find = format!(
             "(() => {{ const it = document.querySelector({selector:?}); it.scrollIntoView({{ block: 'center' }}); \
@@ -139,6 +140,7 @@ impl Browser {
     }
 
     /// Types into the focused element.
+    #[cfg(all(feature = "lab", target_os = "linux"))]
     pub fn type_text(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text }));
     }

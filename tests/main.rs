@@ -12,7 +12,6 @@ mod boundaries;
 mod browser;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod cases;
-#[cfg(all(feature = "lab", target_os = "linux"))]
 mod devtools;
 mod diff;
 mod diff_conditions;

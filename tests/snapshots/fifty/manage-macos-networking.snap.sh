@@ -2019,7 +2019,7 @@ each_line() {
 # Every write is checked, and a failed one reported. A change whose record (wish, ledger, rules) cannot be written is
 # not made; only removals go ahead.
 cannot_write() {
-    warn "cannot write $1: the disk is full, or does not let us; hint: df '${1%/*}'"
+    warn "cannot write $1: the disk is full, or does not let us; hint: df tells which disk is full"
     return 1
 }
 
