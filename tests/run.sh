@@ -146,4 +146,5 @@ if [[ $(uname -s) == Linux ]]; then
 		echo "note: Rust has no $musl here, so the tests take longer" >&2
 	fi
 fi
-RUSTC_WORKSPACE_WRAPPER="$PWD/tests/rustc.sh" cargo test --locked
+export RUSTC_WORKSPACE_WRAPPER="$PWD/tests/rustc.sh"
+cargo test --locked

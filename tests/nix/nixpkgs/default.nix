@@ -75,6 +75,7 @@ let
     "rust-analyzer"
     "rustfmt"
     "shellcheck"
+    "util-linux"
     "wireguard-go"
     "wireguard-tools"
     "zsh"
