@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::devtools::Browser;
 use crate::report::{Network, between, inputs, large, page};
-use crate::support::{declared, default_input, fixture, skipped};
+use crate::support::{declared, default_input, fixture, is_long, skipped};
 
 /// Whether a program is there; says so where it is not.
 pub fn has(program: &str, why: &str) -> bool {
@@ -514,21 +514,29 @@ fn the_page_renders_and_prints_on_a_few_pages() {
         ("eight", page(&eight(), &[]), "#ask?from=worker-2&to=api-1&port=&protocol="),
         ("fifty", page(&large(), &[]), ""),
     ];
+    // Of each page one, and of every other page a print; all with `NIXVOL_LONG`.
+    let shots = [
+        ("desktop", 1440, "light"),
+        ("phone", 500, "dark"),
+        ("desktop", 1440, "dark"),
+        ("phone", 500, "light"),
+    ];
     let mut browser = Browser::new(DESKTOP);
-    for (name, page, fragment) in pages {
+    for (turn, (name, page, fragment)) in pages.into_iter().enumerate() {
         browser.show(&page, fragment);
-        for (device, width) in [("desktop", 1440), ("phone", 500)] {
-            browser.resize(width, 900);
-            for scheme in ["light", "dark"] {
-                browser.prefer(scheme);
-                let picture = browser.picture();
-                assert!(
-                    picture.starts_with(b"\x89PNG") && picture.len() > 10_000,
-                    "{name}-{device}-{scheme}"
-                );
-                let file = directory.join(format!("{name}-{device}-{scheme}.png"));
-                std::fs::write(file, picture).expect("a picture");
+        for (which, (device, width, scheme)) in shots.into_iter().enumerate() {
+            if !is_long() && which != turn % shots.len() {
+                continue;
             }
+            browser.resize(width, 900);
+            browser.prefer(scheme);
+            let picture = browser.picture();
+            assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "{name}-{device}-{scheme}");
+            let file = directory.join(format!("{name}-{device}-{scheme}.png"));
+            std::fs::write(file, picture).expect("a picture");
+        }
+        if !is_long() && turn % 2 > 0 {
+            continue;
         }
         browser.prefer("light");
         browser.show(&page, "");

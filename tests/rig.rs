@@ -7,15 +7,15 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The toy Mac's binary next to this test. `cargo test` builds it, but `cargo test --test it` does not, so it is built
-/// here if it is missing or older than its source.
+/// The toy Mac's binary next to this test, with its pf beside it. `cargo test` builds both, but `cargo test --test it` does
+/// not, so they are built here if one is missing or older than its source.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().expect("the test has a path");
         let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
-        let toy = profile.join("examples").join("toymac");
-        if !is_fresh(&toy) {
+        let [toy, pf] = ["toymac", "toymac-pf"].map(|name| profile.join("examples").join(name));
+        if !is_fresh(&toy, "tests/mac") || !is_fresh(&pf, "tests/mac_pf") {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
             build.args(["build", "--quiet", "--example", "toymac", "--example", "toymac-pf"]);
@@ -29,12 +29,12 @@ pub fn program() -> &'static Path {
     })
 }
 
-fn is_fresh(toy: &Path) -> bool {
+fn is_fresh(program: &Path, sources: &str) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let Some(built) = time(toy) else {
+    let Some(built) = time(program) else {
         return false;
     };
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mac");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(sources);
     let sources = fs::read_dir(sources).into_iter().flatten().flatten();
     sources.filter_map(|entry| time(&entry.path())).all(|changed| changed <= built)
 }

@@ -121,10 +121,12 @@ fi
 # What is compiled only once need not be compiled in parts that can be reused.
 if [[ ! -d target/debug/incremental ]]; then export CARGO_INCREMENTAL=0; fi
 cargo fmt --check
-# What compiles on a Mac: all but the lab, and the tests that are of Linux. Whatever is of Linux is linted as the tests are
-# compiled.
+# What compiles on a Mac: all but the lab, and the tests that are of Linux. Whatever is of Linux, and tests inside the
+# library, are linted as the tests are compiled.
 partly=(--locked --quiet --profile test --no-default-features)
-cargo clippy "${partly[@]}" --all-targets -- --deny warnings
+targets=(--lib --bins --examples --benches --test it)
+if [[ -n ${NIXVOL_LONG-} ]]; then targets=(--all-targets); fi
+cargo clippy "${partly[@]}" "${targets[@]}" -- --deny warnings
 RUSTDOCFLAGS="-D warnings" cargo doc "${partly[@]}" --no-deps --document-private-items
 if [[ -n ${NIXVOL_LONG-} ]]; then
 	# What is documented of the lab.
