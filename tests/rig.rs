@@ -18,10 +18,18 @@ pub fn program() -> &'static Path {
         if !is_fresh(&toy, "tests/mac") || !is_fresh(&pf, "tests/mac_pf") {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--example", "toymac", "--example", "toymac-pf"]);
-            if profile.ends_with("release") {
-                build.arg("--release");
-            }
+            // In the profile of this test, whose library is compiled already.
+            let name = if profile.ends_with("release") { "release" } else { "test" };
+            build.args([
+                "build",
+                "--quiet",
+                "--profile",
+                name,
+                "--example",
+                "toymac",
+                "--example",
+                "toymac-pf",
+            ]);
             let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
             assert!(status.expect("cargo runs").success(), "the toy Mac does not build");
         }
