@@ -327,10 +327,12 @@ fn the_page_answers_in_a_browser_without_console_messages() {
     assert!(told.contains("added to a round trip: 40 ms (40 ms there, 0 ms back)"), "{told}");
 }
 
-/// The page without its policy, so that a test may ask more of it.
-fn without_policy(page: &str) -> String {
-    let policy = between(page, "<meta http-equiv", "/>");
-    page.replace(&format!("<meta http-equiv{policy}/>"), "")
+/// What a script of the test finds in a page.
+fn probed(browser: &mut Browser, page: &str, script: &str) -> Value {
+    browser.show(page, "");
+    let found = browser.eval(&format!("(() => {{ {script} }})()"));
+    assert_eq!(browser.console, [""; 0]);
+    found
 }
 
 #[test]
@@ -377,9 +379,7 @@ fn the_keyboard_alone_reaches_everything() {
     for (name, input) in
         [("mixed", inputs().pop().expect("an input").1), ("restricted", fixture("restricted.json"))]
     {
-        browser.show(&page(&input, &[]), "");
-        let found = browser.eval(&format!("(() => {{ {script} }})()"));
-        assert_eq!(browser.console, [""; 0], "{name}");
+        let found = probed(&mut browser, &page(&input, &[]), script);
         for part in ["picture", "providers", "volumes"] {
             let all: Vec<u64> = serde_json::from_value(found[part].clone()).expect("numbers");
             let [stops, wanted, missed, silent] = all[..] else { panic!("{name}: {found}") };
@@ -424,9 +424,7 @@ fn related_elements_are_highlighted_and_not_covered_by_the_panel() {
     for (width, height) in [(1440, 900), (1280, 800), (600, 900)] {
         let window = format!("{width} x {height}");
         browser.resize(width, height);
-        browser.show(&page, "");
-        let found = browser.eval(&format!("(() => {{ {script} }})()"));
-        assert_eq!(browser.console, [""; 0], "{window}");
+        let found = probed(&mut browser, &page, script);
         assert_eq!(found["covered"], json!([]), "{window}");
         let lit = &found["lit"];
         assert_eq!(lit["pair"]["providers"], json!(["aws", "azure"]), "{window}: {lit}");
@@ -530,10 +528,7 @@ fn the_page_renders_and_prints_on_a_few_pages() {
             }
             browser.resize(width, 900);
             browser.prefer(scheme);
-            let picture = browser.picture();
-            assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "{name}-{device}-{scheme}");
-            let file = directory.join(format!("{name}-{device}-{scheme}.png"));
-            std::fs::write(file, picture).expect("a picture");
+            browser.keep_picture(&directory.join(format!("{name}-{device}-{scheme}.png")));
         }
         if !is_long() && turn % 2 > 0 {
             continue;
@@ -610,13 +605,9 @@ fn an_accessibility_checker_finds_nothing() {
         ("restricted.json", 5432, &["--against", "tests/fixtures/restricted-more.json"]),
         ("ways.json", 2379, &["--against", "tests/fixtures/restricted.json"]),
     ] {
-        let page = without_policy(&page(&fixture(input), arguments));
-        browser.show(&page, &format!("#ask?from=etcd-1&to=etcd-2&port={port}"));
-        browser.eval(&axe);
-        let found = browser.eval(
-            "axe.run().then((result) => result.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)]))",
-        );
-        assert_eq!(found, json!([]), "{input}");
+        let fragment = format!("#ask?from=etcd-1&to=etcd-2&port={port}");
+        browser.show(&page(&fixture(input), arguments), &fragment);
+        assert_eq!(browser.violations(&axe), json!([]), "{input}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,21 @@ impl Browser {
     pub fn picture(&mut self) -> Vec<u8> {
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" }));
         BASE64_STANDARD.decode(taken["data"].as_str().expect("a picture")).expect("base64")
+    }
+
+    /// Puts what is seen into a file, for people to look at.
+    pub fn keep_picture(&mut self, file: &Path) {
+        let picture = self.picture();
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "{}", file.display());
+        std::fs::write(file, picture).expect("a picture");
+    }
+
+    /// What an accessibility checker, whose script is `axe`, finds in the page as it is now.
+    pub fn violations(&mut self, axe: &str) -> Value {
+        self.eval(&format!("{axe}; true"));
+        self.eval(
+            "axe.run().then((it) => it.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)]))",
+        )
     }
 
     /// What a printer gets, as a PDF.

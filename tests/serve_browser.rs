@@ -1,7 +1,5 @@
 //! The live page in Chromium: counters count, buttons cut and heal, and it works for the keyboard and assistive tools.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::browser::{NO_CHROMIUM, fetched, gallery, has};
@@ -105,9 +103,7 @@ fn pictures(browser: &mut Browser) {
         let wide =
             browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
         assert_eq!(wide, json!(0), "{name}: nothing sticks out at the side");
-        let picture = browser.picture();
-        assert!(picture.len() > 10_000, "{name}");
-        std::fs::write(gallery().join(Path::new(name)), picture).expect("a picture");
+        browser.keep_picture(&gallery().join(name));
     }
     browser.resize(1440, 900);
     browser.prefer("light");
@@ -117,13 +113,9 @@ fn pictures(browser: &mut Browser) {
 fn accessible(browser: &mut Browser) {
     let axe = fetched("node_modules/axe-core/axe.min.js", "accessibility of the live page was not checked");
     let Some(axe) = axe else { return };
-    browser.eval(&format!("{axe}; true"));
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
-        let found = browser.eval(
-            "axe.run().then((it) => it.violations.map((it) => [it.impact, it.id, it.nodes.map((node) => node.html)]))",
-        );
-        assert_eq!(found, json!([]), "{scheme}");
+        assert_eq!(browser.violations(&axe), json!([]), "{scheme}");
     }
     browser.prefer("light");
 }

@@ -1,6 +1,8 @@
 //! The toy Mac against known facts about macOS: output, exit codes, and what a command leaves unchanged.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use crate::rig::{Mac, Ran};
 
@@ -457,4 +459,37 @@ fn launchctl_and_ls() {
     // The ACL entry is on a line in between.
     let last = lines.last().expect("a line");
     assert!(last.starts_with('l') && last.ends_with(&format!("{} -> a dir", link.display())), "{}", ls.out);
+}
+
+/// What it answers itself is what the real tools answer.
+#[test]
+fn frequent_tools_answer_as_the_real_ones() {
+    let mac = Mac::new();
+    let file = |name: &str| mac.dir().join(name).display().to_string();
+    fs::write(file("one"), "1\n2").expect("a file");
+    fs::write(file("two"), "1\n").expect("a file");
+    fs::write(file("none"), "").expect("a file");
+    let [one, two, none, absent] = ["one", "two", "none", "absent"].map(file);
+    for words in [
+        &["cat", &one, &two][..],
+        &["cat", &one, &absent],
+        &["cmp", "-s", &one, &one],
+        &["cmp", "-s", &one, &two],
+        &["cmp", "-s", &one, &absent],
+        &["tail", "-c", "1", &one],
+        &["tail", "-c", "1", &none],
+        &["mkdir", "-p", &one],
+        &["rmdir", &one],
+        &["ln", &one, &two],
+        &["date", "+%Y-%m-%dT%H:%M:%SZ"],
+    ] {
+        let answer = |program: &Path| {
+            let output = Command::new(program).args(&words[1..]).env("TZ", "UTC0").output().expect("it runs");
+            (output.status.code(), output.stdout)
+        };
+        let toy = mac.bin().join(words[0]);
+        // A second may pass in between.
+        let same = (0..3).any(|_| answer(&toy) == answer(Path::new(words[0])));
+        assert!(same, "{words:?}: {:?}, really {:?}", answer(&toy), answer(Path::new(words[0])));
+    }
 }

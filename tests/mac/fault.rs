@@ -36,22 +36,26 @@ pub fn next_number(root: &Path) -> u64 {
     number
 }
 
-pub fn at(root: &Path, number: u64) -> Option<Fault> {
+/// The fault of this test, and the number of the command that it strikes.
+pub fn told(root: &Path) -> Option<(Fault, u64)> {
     let text = fs::read_to_string(root.join("fault")).ok()?;
     let (kind, at) = text.trim().split_once(' ')?;
-    if at.parse() != Ok(number) {
-        return None;
-    }
-    match kind {
-        "fail" => Some(Fault::Fail),
-        "kill-before" => Some(Fault::KillBefore),
-        "kill-after" => Some(Fault::KillAfter),
-        "power" => Some(Fault::Power),
-        "cut" => Some(Fault::Cut),
-        "blink" => Some(Fault::Blink),
-        "flush" => Some(Fault::Flush),
-        _ => Some(Fault::Full(kind.strip_prefix("full:")?.parse().ok()?)),
-    }
+    let fault = match kind {
+        "fail" => Fault::Fail,
+        "kill-before" => Fault::KillBefore,
+        "kill-after" => Fault::KillAfter,
+        "power" => Fault::Power,
+        "cut" => Fault::Cut,
+        "blink" => Fault::Blink,
+        "flush" => Fault::Flush,
+        _ => Fault::Full(kind.strip_prefix("full:")?.parse().ok()?),
+    };
+    Some((fault, at.parse().ok()?))
+}
+
+/// The fault, if it strikes the command with this number.
+pub fn strikes(told: Option<(Fault, u64)>, number: u64) -> Option<Fault> {
+    told.filter(|(_, at)| *at == number).map(|(fault, _)| fault)
 }
 
 /// Injects a fault that strikes before the command does anything; returns the exit code if the command must not run.
@@ -140,32 +144,18 @@ fn replace_kernel(root: &Path, text: &str) {
     let _ = fs::write(&new, text).and_then(|()| fs::rename(new, root.join("kernel")));
 }
 
-/// The caller's disk that is full from one command on: how large its files may be, and the number of that command.
-#[derive(Clone, Copy)]
-pub struct FullDisk {
-    bytes: u64,
-    from: u64,
+/// Lifts the limit of a full disk from this process, for the toy's own files, which stand for another disk.
+pub fn lift_limit() {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let size = limits.lines().find_map(|line| line.strip_prefix("Max file size"));
+    if size.is_none_or(|size| size.split_whitespace().next() != Some("unlimited")) {
+        set_limit("unlimited", [std::process::id().to_string()]);
+    }
 }
 
-impl FullDisk {
-    /// The one of this test; lifts its limit from this process, for the toy's own files, which stand for another disk.
-    pub fn lifted(root: &Path) -> Option<Self> {
-        let text = fs::read_to_string(root.join("fault")).ok()?;
-        let (bytes, from) = text.trim().strip_prefix("full:")?.split_once(' ')?;
-        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let size = limits.lines().find_map(|line| line.strip_prefix("Max file size"));
-        if size.is_none_or(|size| size.split_whitespace().next() != Some("unlimited")) {
-            set_limit("unlimited", [std::process::id().to_string()]);
-        }
-        Some(Self { bytes: bytes.parse().ok()?, from: from.parse().ok()? })
-    }
-
-    /// Restores its limit, for a real tool, which writes to the caller's disk.
-    pub fn restore(self, number: u64) {
-        if number >= self.from {
-            set_limit(&self.bytes.to_string(), [std::process::id().to_string()]);
-        }
-    }
+/// Limits this process again, for a real tool, which writes to the caller's disk.
+pub fn restore_limit(bytes: u64) {
+    set_limit(&bytes.to_string(), [std::process::id().to_string()]);
 }
 
 /// Limits the file size for all processes of the caller's group and their later children.

@@ -13,11 +13,11 @@ pub fn run(name: &str, args: &[String]) -> Option<Answer> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let are_files = |files: &[&str]| !files.is_empty() && !files.iter().any(|file| file.starts_with('-'));
     match (name, words.as_slice()) {
-        ("mv", ["-f", files @ ..]) if are_files(files) => mv(files),
+        ("mv", ["-f", from, to]) if are_files(&[from, to]) && !Path::new(to).is_dir() => mv(from, to),
         ("rm", ["-f", files @ ..]) if are_files(files) => Some(rm(files)),
         ("mkdir", ["-p", dirs @ ..]) if are_files(dirs) => done(dirs.iter().try_for_each(fs::create_dir_all)),
         ("rmdir", dirs) if are_files(dirs) => done(dirs.iter().try_for_each(fs::remove_dir)),
-        ("ln", files @ [from, to]) if are_files(files) && !Path::new(to).is_dir() => {
+        ("ln", [from, to]) if are_files(&[from, to]) && !Path::new(to).is_dir() => {
             done(fs::hard_link(from, to))
         }
         ("cat", files) if are_files(files) => done(cat(files)),
@@ -65,11 +65,7 @@ fn date() -> Answer {
     answer
 }
 
-fn mv(files: &[&str]) -> Option<Answer> {
-    let [from, to] = *files else { return None };
-    if Path::new(to).is_dir() {
-        return None;
-    }
+fn mv(from: &str, to: &str) -> Option<Answer> {
     match fs::rename(from, to) {
         Ok(()) => Some(Answer::default()),
         // The real tool copies then.

@@ -7,10 +7,9 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::dummynet::Pipe;
 use crate::escape::{escape, unescape};
 use crate::net::Net;
-
-use crate::dummynet::Pipe;
 use crate::pf::Ruleset;
 
 /// An IPv4 address on an interface.

@@ -2,8 +2,8 @@
 //!
 //! It reproduces what macOS is strict about, so that the manager can be tested on any machine. It is called by symlinks
 //! named `ifconfig`, `route`, `pfctl` and so on; the state is the file `../kernel` relative to the link's directory. A
-//! command that does not touch the network (`mv`, `rm`) is journaled and then handed to the real tool, so that faults
-//! can be injected there too.
+//! command that does not touch the network (`mv`, `awk`) is journaled, so that faults can be injected there too; it is
+//! answered here in its most frequent form (`files`), and otherwise handed to the real tool.
 //!
 //! What needs a reader of pf is asked of a program beside this one (`tests/mac_pf`): this one depends on nothing but Rust's
 //! own library, because it is started so often that it is linked against another C library (`tests/rustc.sh`).
@@ -31,7 +31,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use fault::{Fault, FullDisk};
+use fault::Fault;
 use kernel::Kernel;
 
 /// What one command prints, and its exit code.
@@ -80,16 +80,19 @@ fn main() -> ExitCode {
         eprintln!("toymac: no kernel beside `{called}`");
         return ExitCode::from(FORBIDDEN);
     };
-    let disk = FullDisk::lifted(&root);
+    let told = fault::told(&root);
+    if let Some((Fault::Full(_), _)) = told {
+        fault::lift_limit();
+    }
     turn::take(&root);
     let number = fault::next_number(&root);
-    let fault = fault::at(&root, number);
+    let fault = fault::strikes(told, number);
     if let Some(code) = fault::before(&root, fault) {
         journal(&root, &name, &args, &code.to_string(), '-');
         return ExitCode::from(code);
     }
     let Some((code, mark)) = run(&root, &name, &args, number) else {
-        return hand_over(&root, &name, &args, number, fault, disk);
+        return hand_over(&root, &name, &args, number, told);
     };
     journal(&root, &name, &args, &code.to_string(), mark);
     fault::after(&root, fault);
@@ -176,17 +179,16 @@ fn is_answered(name: &str, args: &[String]) -> bool {
     }
 }
 
-/// Moves or removes files, or replaces this process with the machine's own tool of that name, found outside the toy's
+/// Does what is simple itself, or replaces this process with the machine's own tool of that name, found outside the toy's
 /// directory. The call is journaled before, with the mark `.` and no exit code.
-fn hand_over(
-    root: &Path,
-    name: &str,
-    args: &[String],
-    number: u64,
-    fault: Option<Fault>,
-    disk: Option<FullDisk>,
-) -> ExitCode {
+fn hand_over(root: &Path, name: &str, args: &[String], number: u64, told: Option<(Fault, u64)>) -> ExitCode {
     journal(root, name, args, "-", '.');
+    let fault = fault::strikes(told, number);
+    // The disk of the caller: how large its files may be once it is full, and from which command on it is.
+    let disk = match told {
+        Some((Fault::Full(bytes), from)) => Some((bytes, from)),
+        _ => None,
+    };
     // On a full disk the real tool has to fail.
     if disk.is_none()
         && let Some(answer) = files::run(name, args)
@@ -209,8 +211,10 @@ fn hand_over(
         eprintln!("{name}: command not found");
         return ExitCode::from(127);
     };
-    if let Some(disk) = disk {
-        disk.restore(number);
+    if let Some((bytes, from)) = disk
+        && number >= from
+    {
+        fault::restore_limit(bytes);
     }
     let mut tool = Command::new(real);
     match args {

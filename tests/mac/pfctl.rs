@@ -5,9 +5,8 @@ use std::fs;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
 
-use crate::net::Net;
-
 use crate::kernel::Kernel;
+use crate::net::Net;
 use crate::pf::{self, Section};
 use crate::{Answer, FORBIDDEN};
 

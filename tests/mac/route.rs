@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use crate::net::Net;
-
 use crate::Answer;
 use crate::kernel::{Kernel, Route};
+use crate::net::Net;
 
 pub fn run(kernel: &mut Kernel, args: &[&str]) -> Answer {
     let words: Vec<&str> =

@@ -1,6 +1,6 @@
 //! The toy Mac's pf: reads rulesets and says what they do with packets, by the project's own reader.
 //!
-//! Standard input has a line for each thing, its fields separated by tabs; `\n`, `\t` and `\\` stand for themselves in texts:
+//! Standard input has a line for each thing, its fields separated by tabs, which `escape` keeps out of texts:
 //! - `address NAME IP LENGTH`: an address of an interface.
 //! - `define NAME VALUE`: a macro, as `pfctl -D` gives it.
 //! - `read TEXT`: answered by the rules of the text, one a line, or by `error LINE MESSAGE`.
